@@ -1,0 +1,73 @@
+"""What an executor is: it runs trials somewhere, and knows nothing of studies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from automl.records import Decision, EpochReport, TrialResult
+from automl.search_space import Build
+from automl.training.job import TrialJob
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A trial has finished an epoch and waits for a decision."""
+
+    job: TrialJob
+    report: EpochReport
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial has ended; its slot is free."""
+
+    job: TrialJob
+    result: TrialResult
+
+
+Event = Reported | Ended
+
+
+class Executor(Protocol):
+    """Runs trials in slots. Every executor passes one contract suite (`tests/executors/contract.py`)."""
+
+    @property
+    def slot_count(self) -> int:
+        """Trials that can run at a time."""
+
+    @property
+    def running(self) -> Sequence[TrialJob]:
+        """Jobs that have been submitted and have not ended."""
+
+    def start(self) -> None:
+        """Start the workers; returns before they are ready."""
+
+    def prepare(self, prepared_folder: Path, build: Build) -> None:
+        """Tell every worker what is searched: the prepared dataset's folder and the space's builder."""
+
+    def submit(self, job: TrialJob) -> None:
+        """Give a job to a free slot; there must be one."""
+
+    def decide(self, job: TrialJob, decision: Decision) -> None:
+        """Answer a `Reported`; ignored where the job has ended meanwhile."""
+
+    def abandon(self, job: TrialJob, result: TrialResult) -> None:
+        """End a job at once, wherever it is; an `Ended` with `result` follows."""
+
+    def wait(self, timeout_seconds: float) -> list[Event]:
+        """Return what has happened, after at most `timeout_seconds`."""
+
+    def call(self, function: Callable[..., T], **arguments: Any) -> T:
+        """Run `function(build, prepared, **arguments)` in a free worker and return what it returns.
+
+        Raises:
+            AutomlError: What the function raised of our own errors, or `SurroundingsError` where the worker died.
+        """
+
+    def close(self) -> None:
+        """End every worker, and whatever runs in it."""

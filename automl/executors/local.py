@@ -1,0 +1,256 @@
+"""The local executor: warm worker processes on this machine, one a slot.
+
+A worker that dies fails the trial it was running and is replaced; one whose memory has grown is replaced between trials.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from automl.errors import SpaceError, SurroundingsError
+from automl.executors.base import Ended, Event, Reported, T
+from automl.executors.devices import Slot
+from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
+from automl.records import Decision, FailureReason, TrialResult, TrialState
+from automl.search_space import Build
+from automl.training.job import TrialJob
+
+_STOP_SECONDS = 5.0  # what a worker is given to end by itself
+_START_ATTEMPTS = 3  # workers in a row that may die before they are ready
+_GROWTH = 1.5  # a worker is replaced when it holds so many times ...
+_GROWTH_BYTES = 512 * 2**20  # ... and so much more than after its first trial
+
+
+class LocalExecutor:
+    """Runs trials in warm worker processes of this machine."""
+
+    def __init__(self, slots: Sequence[Slot], *, log_path: Path) -> None:
+        """Plan the workers; `start` starts them.
+
+        Args:
+            slots: One worker each.
+            log_path: File that takes what workers print: TensorFlow's chatter, tracebacks of user code.
+        """
+        self._slots = list(slots)
+        self._log_path = log_path
+        self._workers: list[_Worker] = []
+        self._prepare: Prepare | None = None
+        self._failed_starts = 0
+        self._abandoned: list[Event] = []
+        self._retired: list[_Worker] = []
+
+    @property
+    def slot_count(self) -> int:
+        """Trials that can run at a time."""
+        return len(self._slots)
+
+    @property
+    def running(self) -> Sequence[TrialJob]:
+        """Jobs that have been submitted and have not ended."""
+        return [worker.job for worker in self._workers if worker.job is not None]
+
+    @property
+    def process_ids(self) -> Sequence[int]:
+        """Process ids of the workers, in the order of the slots."""
+        return [worker.process.pid for worker in self._workers]
+
+    def start(self) -> None:
+        """Start the workers; returns before they are ready."""
+        self._workers = [_Worker(slot, self._log_path) for slot in self._slots]
+
+    def prepare(self, prepared_folder: Path, build: Build) -> None:
+        """Tell every worker what is searched.
+
+        Raises:
+            SpaceError: The builder cannot be sent to another process.
+        """
+        try:
+            pickled = cloudpickle.dumps(build)
+        except Exception as error:
+            raise SpaceError(f"the space's build cannot be sent to a worker: {type(error).__name__}: {error}") from error
+        folders = [str(Path(one).resolve()) for one in sys.path]  # '' is the working directory
+        self._prepare = Prepare(str(prepared_folder.resolve()), pickled, folders)
+        for worker in self._workers:
+            worker.send(self._prepare)
+
+    def submit(self, job: TrialJob) -> None:
+        """Give a job to a free slot, the one that is ready first."""
+        worker = self._free_worker()
+        worker.job = job
+        worker.send(RunTrial(job))
+
+    def decide(self, job: TrialJob, decision: Decision) -> None:
+        """Answer the last report of a job; ignored where the job has ended meanwhile."""
+        for worker in self._workers:
+            if worker.job is job:
+                worker.send(Decide(worker.reported_epoch, decision))
+
+    def abandon(self, job: TrialJob, result: TrialResult) -> None:
+        """End a job at once by ending its worker; an `Ended` with `result` follows."""
+        for worker in self._workers:
+            if worker.job is job:
+                worker.process.kill()
+                self._replace(worker)
+                self._abandoned.append(Ended(job, result))
+
+    def wait(self, timeout_seconds: float) -> list[Event]:
+        """Return what has happened, after at most `timeout_seconds`.
+
+        Raises:
+            SurroundingsError: Workers die before they are ready.
+        """
+        events, self._abandoned = self._abandoned, []
+        timeout = 0.0 if events else timeout_seconds
+        by_connection = {worker.connection: worker for worker in self._workers}
+        for connection in wait(list(by_connection), timeout):
+            assert isinstance(connection, Connection)
+            events += self._receive(by_connection[connection])
+        return events
+
+    def call(self, function: Callable[..., T], **arguments: Any) -> T:
+        """Run `function(build, prepared, **arguments)` in a free worker and return what it returns.
+
+        Raises:
+            AutomlError: What the function raised of our own errors.
+            SurroundingsError: The worker died.
+        """
+        worker = self._free_worker()
+        worker.send(Call(f"{function.__module__}:{function.__name__}", arguments))
+        while True:
+            try:
+                message = worker.connection.recv()
+            except (EOFError, ConnectionResetError):
+                cause = worker.death()
+                self._replace(worker)
+                raise SurroundingsError(f"a worker died ({cause}); its last words are in {self._log_path}") from None
+            if isinstance(message, Ready):
+                worker.ready = True
+            elif isinstance(message, Returned):
+                if message.error is not None:
+                    raise message.error
+                value: T = message.value
+                return value
+
+    def close(self) -> None:
+        """End every worker, and whatever runs in it."""
+        for worker in self._workers:
+            worker.send(Stop()) if worker.job is None else worker.process.kill()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for worker in [*self._workers, *self._retired]:
+            worker.end(deadline)
+        self._workers, self._retired = [], []
+
+    def _free_worker(self) -> _Worker:
+        free = [worker for worker in self._workers if worker.job is None]
+        return next((worker for worker in free if worker.ready), free[0])
+
+    def _receive(self, worker: _Worker) -> list[Event]:
+        try:
+            message = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            return self._lost(worker)
+        job = worker.job
+        match message:
+            case Ready():
+                worker.ready, self._failed_starts = True, 0
+            case Report(report) if job is not None:
+                worker.reported_epoch = report.epoch
+                return [Reported(job, report)]
+            case Result(result) if job is not None:
+                worker.job = None
+                if worker.has_grown(result.resident_memory_bytes):
+                    worker.send(Stop())
+                    self._replace(worker)
+                return [Ended(job, result)]
+        return []
+
+    def _lost(self, worker: _Worker) -> list[Event]:
+        cause, job = worker.death(), worker.job
+        self._lost_start(worker)
+        self._replace(worker)
+        if job is None:
+            return []
+        message = f"the worker died ({cause}); its last words are in {self._log_path}"
+        failed = TrialResult(state=TrialState.FAILED, reason=FailureReason.CRASHED.value, message=message)
+        return [Ended(job, failed)]
+
+    def _lost_start(self, worker: _Worker) -> None:
+        if worker.ready:
+            return
+        self._failed_starts += 1
+        if self._failed_starts >= _START_ATTEMPTS:
+            raise SurroundingsError(
+                f"workers die before they are ready ({worker.death()}); see {self._log_path} and: automl doctor"
+            )
+
+    def _replace(self, worker: _Worker) -> None:
+        self._retired.append(worker)
+        fresh = _Worker(worker.slot, self._log_path)
+        self._workers[self._workers.index(worker)] = fresh
+        if self._prepare is not None:
+            fresh.send(self._prepare)
+
+
+class _Worker:
+    """One worker process, the driver's end of its pipe, and what it is doing."""
+
+    def __init__(self, slot: Slot, log_path: Path) -> None:
+        self.slot = slot
+        self.ready = False
+        self.job: TrialJob | None = None
+        self.reported_epoch = 0
+        self._first_memory_bytes = 0
+        ours, theirs = socket.socketpair()
+        with theirs, log_path.open("ab") as log:
+            command = [sys.executable, "-m", "automl.executors.worker", str(theirs.fileno()), str(slot.threads)]
+            self.process = subprocess.Popen(
+                command,
+                env={**os.environ, **_QUIET, **slot.environment},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # the terminal's Ctrl-C must reach the driver only
+            )
+        self.connection = Connection(ours.detach())
+
+    def send(self, message: object) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died: the next receive says so
+            self.connection.send(message)
+
+    def has_grown(self, memory_bytes: int) -> bool:
+        if not self._first_memory_bytes:
+            self._first_memory_bytes = memory_bytes
+        first = self._first_memory_bytes
+        return memory_bytes > max(first * _GROWTH, first + _GROWTH_BYTES)
+
+    def end(self, deadline: float) -> None:
+        self.connection.close()
+        try:
+            self.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def death(self) -> str:
+        """Say how it died, once its end of the pipe is closed."""
+        try:
+            code = self.process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow", "PYTHONUNBUFFERED": "1"}

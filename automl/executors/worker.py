@@ -1,0 +1,126 @@
+"""A worker process: `python -m automl.executors.worker FILE_DESCRIPTOR THREADS`.
+
+Started once with its environment set, it imports keras, says that it is ready, and then trains trial after trial. It
+ends when told to, or when the driver's end of the pipe closes, however the driver died.
+
+A decision does not make it wait: while one is under way, the next epoch is trained; if the decision then turns out to be STOP,
+that epoch is dropped and never reported. What is reported is the same as if it had waited.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from automl.data import PreparedDataset
+from automl.errors import AutomlError, SurroundingsError
+from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
+from automl.records import Decision, TrialResult, TrialState
+from automl.search_space import Build
+from automl.training.job import TrialJob
+from automl.training.run_trial import Trial, run_trial
+
+
+def main() -> None:
+    """Serve the driver at the other end of the inherited pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's: it ends its workers in order
+    connection, threads = Connection(int(sys.argv[1])), int(sys.argv[2])
+    try:
+        _import_keras(threads)
+        connection.send(Ready())
+        _serve(connection)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        sys.exit(0)  # the driver is gone
+
+
+def _import_keras(threads: int) -> None:
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    import keras  # noqa: F401 - imported here, so that the first trial does not pay for it
+
+
+def _serve(connection: Connection) -> None:
+    while True:
+        match connection.recv():
+            case Prepare() as prepare:
+                sys.path[:] = [*sys.path, *(one for one in prepare.import_path if one not in sys.path)]
+                data = PreparedDataset.open(Path(prepare.prepared_folder))
+                build: Build = _deferred(prepare.build)
+            case RunTrial(job):
+                _run(connection, job, run_trial(job, build, data))
+            case Call(function, arguments):
+                connection.send(_call(function, build, data, arguments))
+            case Decide():
+                pass  # to a report of a trial that has ended meanwhile
+            case Stop():
+                return
+
+
+def _deferred(pickled: bytes) -> Build:
+    """Return a builder that is unpickled when it is first called, so that what is wrong with it fails a trial, not the worker."""
+    found: list[Build] = []
+
+    def build(config: dict[str, object], spec: object) -> object:
+        if not found:
+            found.append(cloudpickle.loads(pickled))
+        return found[0](config, spec)
+
+    return build
+
+
+def _run(connection: Connection, job: TrialJob, trial: Trial) -> None:
+    # Weights are saved of the best reported epoch: where they are wanted, no epoch is trained ahead of its decision.
+    trains_ahead = job.weights_path is None
+    pending = 0  # the epoch whose decision has not come yet
+    try:
+        report = next(trial)
+        while True:
+            if pending and (decision := _decision(connection, pending)) is not Decision.CONTINUE:
+                pending = 0
+                trial.send(decision)  # `report` is dropped: it was trained while the decision was on its way
+            connection.send(Report(report))
+            pending, decision = report.epoch, Decision.CONTINUE
+            if not trains_ahead or connection.poll():
+                decision, pending = _decision(connection, pending), 0
+            report = trial.send(decision)
+    except StopIteration as stop:
+        result: TrialResult = stop.value
+    if pending and _decision(connection, pending) is Decision.STOP:
+        result = replace(result, state=TrialState.PRUNED, reason="", message="")
+    connection.send(Result(result))
+
+
+def _decision(connection: Connection, epoch: int) -> Decision:
+    while True:
+        message = connection.recv()
+        if isinstance(message, Decide) and message.epoch == epoch:
+            return message.decision
+
+
+def _call(function: str, build: Build, data: PreparedDataset, arguments: Mapping[str, Any]) -> Returned:
+    module, _, name = function.partition(":")
+    try:
+        return Returned(value=getattr(importlib.import_module(module), name)(build, data, **arguments))
+    except AutomlError as error:
+        return Returned(error=error)
+    except Exception as error:
+        last = "".join(traceback.format_exception(error)).strip()
+        print(last, file=sys.stderr, flush=True)  # noqa: T201 - the worker's log
+        return Returned(error=SurroundingsError(f"{name} failed in a worker: {type(error).__name__}: {error}"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Finalists: the top configs re-trained on fresh seeds, one winner chosen on validation, scored once on the sealed test.
+
+The first half of this module plans in the driver; `score_on_test` runs in a worker, which owns keras.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from automl.data import PreparedDataset
+from automl.dataset_spec import DatasetSpec
+from automl.export import final_model, save_final_model
+from automl.records import Config, FinalScore, TrialRecord, TrialState
+from automl.search_space import Build
+from automl.study.samplers import derive_seed
+from automl.study_record import StudyRecord
+from automl.training.job import TrialJob
+from automl.training.loop import Evaluator
+from automl.training.metrics import METRICS, Array, in_target_units, score
+from automl.training.trainer import build_model, load_weights
+
+SEEDS = 3
+TIME_SHARE = 0.3  # of the whole budget, at most
+CLOSING_SECONDS = 8.0  # kept for the sealed test, saving the model and the last words to MLflow
+_RESAMPLES = 1000
+_FRESH = 1_000_003  # sets finalists' seeds apart from those of trials
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be re-trained.
+
+    Attributes:
+        configs: Trials whose configs are repeated, best first.
+        seeds: Fresh seeds for each.
+        seconds: Predicted wall-clock time, closing included.
+        shortened: What was dropped to stay within the budget, in words; empty where nothing was.
+    """
+
+    configs: tuple[TrialRecord, ...]
+    seeds: int
+    seconds: float
+    shortened: str = ""
+
+
+def plan_finalists(record: StudyRecord, *, slots: int, seconds: float) -> Plan:
+    """Choose what to re-train within a time: all finalists and seeds if possible, then fewer seeds, then fewer finalists.
+
+    Args:
+        record: The study so far.
+        slots: Trials that run at a time.
+        seconds: Wall-clock time that may be used, closing included; infinite where there is no bound.
+    """
+    wanted = int(record.settings["finalists"])
+    top = record.ranked[:wanted]
+    options = [(len(top), seeds) for seeds in range(SEEDS, 0, -1)]
+    options += [(count, 1) for count in range(len(top) - 1, 0, -1)]
+    for count, seeds in options:
+        predicted = _predicted_seconds(top[:count], seeds, slots, record)
+        if predicted <= seconds or (count, seeds) == options[-1]:
+            short = "" if (count, seeds) == options[0] else f"time allowed {count} x {seeds} of {wanted} x {SEEDS} runs"
+            return Plan(configs=top[:count], seeds=seeds, seconds=predicted, shortened=short)
+    return Plan(configs=(), seeds=0, seconds=0.0)
+
+
+def _predicted_seconds(top: Sequence[TrialRecord], seeds: int, slots: int, record: StudyRecord) -> float:
+    runs = [_run_seconds(trial, record) for trial in top for _ in range(seeds)]
+    if not runs:
+        return 0.0
+    return max(math.fsum(runs) / slots, max(runs) * math.ceil(len(runs) / slots)) + CLOSING_SECONDS
+
+
+def _run_seconds(trial: TrialRecord, record: StudyRecord) -> float:
+    """Predict a re-training: a stopped trial runs on to the cap, or to what others needed before their patience ended."""
+    epoch_seconds = fmean(report.seconds for report in trial.epochs)
+    complete = [len(one.epochs) for one in record.trials if one.state is TrialState.COMPLETE and one.epochs]
+    usual = max(complete, default=int(record.settings["epochs"]))
+    epochs = len(trial.epochs) if trial.state is TrialState.COMPLETE else max(len(trial.epochs), usual)
+    return trial.compile_seconds + epochs * epoch_seconds
+
+
+def finalist_jobs(plan: Plan, record: StudyRecord) -> list[tuple[int, TrialJob]]:
+    """Return (repeat, job) for every re-training, the first seed of every config before any second."""
+    return [
+        (repeat, finalist_job(trial, repeat, record)) for repeat in range(plan.seeds) for trial in plan.configs
+    ]
+
+
+def finalist_job(trial: TrialRecord, repeat: int, record: StudyRecord) -> TrialJob:
+    """Return the job that repeats a trial's config on a fresh seed and saves its best weights."""
+    settings = record.settings
+    return TrialJob(
+        number=trial.number,
+        config=trial.config,
+        seed=derive_seed(int(settings["seed"]), _FRESH, trial.number, repeat),
+        epochs=int(settings["epochs"]),
+        patience=int(settings["patience"]),
+        objective=record.objective,
+        weights_path=weights_path(record.folder, trial.number, repeat),
+    )
+
+
+def weights_path(folder: Path, number: int, repeat: int) -> Path:
+    """Return where a finalist's weights are kept until the winner is known."""
+    return folder / "finalists" / f"{number:06d}-{repeat:02d}.npz"
+
+
+def choose_winner(record: StudyRecord) -> int | None:
+    """Return the number of the config with the best mean validation score over its fresh seeds, or None."""
+    means = {
+        number: fmean(record.objective.loss(value) for value in record.finalist_values(number))
+        for number in {finalist.number for finalist in record.finalists}
+        if record.finalist_values(number)
+    }
+    order = [trial.number for trial in record.ranked]  # ties go to the better search score
+    return min(means, key=lambda number: (means[number], order.index(number)), default=None)
+
+
+def score_on_test(
+    build: Build,
+    prepared: PreparedDataset,
+    *,
+    trial: int,
+    config: Config,
+    seeds_and_weights: Sequence[tuple[int, Path]],
+    epochs: int,
+    metric: str,
+    folder: Path,
+) -> FinalScore:
+    """Evaluate the winner on the sealed test rows, and save its best model. The one reader of the test split.
+
+    Args:
+        build: The space's builder.
+        prepared: The dataset.
+        trial: Number of the winning trial.
+        config: Its config.
+        seeds_and_weights: Seed and weights file of each re-training, the one to be saved first.
+        epochs: The epoch cap.
+        metric: The objective's metric without prefix.
+        folder: Where the model is saved.
+    """
+    test = prepared.sealed_test()
+    spec = prepared.spec
+    truths = [np.asarray(output) for output in test.outputs]
+    every: list[Mapping[str, float]] = []
+    interval = (math.nan, math.nan)
+    for index, (seed, weights) in enumerate(seeds_and_weights):
+        model = build_model(build, config, seed, spec, epochs)
+        load_weights(model, weights)
+        sweep = Evaluator(model, test.inputs, test.outputs).evaluate()
+        every.append({"loss": sweep.loss, **score(truths, sweep.predictions, spec.outputs)})
+        if index == 0:
+            interval = _interval(truths, sweep.predictions, spec, metric, every[0][metric])
+            save_final_model(final_model(model, prepared), prepared, folder)
+    return FinalScore(trial=trial, metrics=every[0], interval=interval, seed_metrics=tuple(every))
+
+
+def _interval(
+    truths: Sequence[Array], predictions: Sequence[Array], spec: DatasetSpec, metric: str, value: float
+) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval over rows; the value twice where the metric is no function of rows."""
+    from scipy.stats import bootstrap
+
+    output = spec.outputs[0]
+    if len(spec.outputs) > 1 or metric not in METRICS[output.task]:
+        return value, value
+    truth, prediction = in_target_units(truths[0], output), in_target_units(predictions[0], output)
+    function = METRICS[output.task][metric]
+    found = bootstrap(
+        (np.arange(len(truth)),),
+        lambda rows: function(truth[rows], prediction[rows]),
+        vectorized=False,
+        n_resamples=_RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)

@@ -1,0 +1,202 @@
+"""What passes between a trial, its study and those who read it: plain frozen values, no behaviour but JSON.
+
+`EpochReport` and `TrialResult` travel from worker to driver, `Decision` travels back, and `TrialRecord` is what a study
+knows of a trial. All of them turn into JSON values and back, because that is how a study stores them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import Enum, StrEnum
+from typing import Any
+
+Config = dict[str, Any]
+"""One point of a search space: active parameters only; a `Repeat` is a list of dicts."""
+
+
+class Decision(Enum):
+    """What a scheduler says to an epoch report."""
+
+    CONTINUE = "continue"
+    PAUSE = "pause"
+    STOP = "stop"
+
+
+class TrialState(StrEnum):
+    """Where a trial stands. `WAITING`, `RUNNING` and `PAUSED` are not final."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """True when the trial will not be trained any further."""
+        return self in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+
+
+class FailureReason(StrEnum):
+    """Why a trial failed."""
+
+    NAN = "nan"
+    OOM = "oom"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    INVALID_MODEL = "invalid_model"
+    DATA = "data"
+    INTERRUPTED = "interrupted"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """What one finished epoch of a trial gave.
+
+    Attributes:
+        epoch: Number of finished epochs, from 1.
+        metrics: Metric values by name: `loss`, `val_loss`, `learning_rate`, and the metrics of the task
+            (`accuracy` and `val_accuracy`, say). Regression metrics are in the units of the target.
+        seconds: Wall-clock time of this epoch, its validation included, compilation excluded.
+    """
+
+    epoch: int
+    metrics: Mapping[str, float]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {"epoch": self.epoch, "metrics": dict(self.metrics), "seconds": self.seconds}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> EpochReport:
+        """Read back what `to_json` gave."""
+        return cls(epoch=values["epoch"], metrics=dict(values["metrics"]), seconds=values["seconds"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """How a trial ended.
+
+    Attributes:
+        state: A final state (or `PAUSED`).
+        reason: For `FAILED` a `FailureReason`; for `PRUNED` who stopped it (`"scheduler"` or `"deadline"`); for `COMPLETE`
+            what ended it (`"epochs"` or `"patience"`).
+        message: For `FAILED`, the end of the traceback; otherwise empty.
+        parameter_count: Trainable and non-trainable weights of the model; 0 where none was built.
+        compile_seconds: Wall-clock time of building, tracing and compiling.
+        resident_memory_bytes: Resident memory of the worker when the trial ended.
+    """
+
+    state: TrialState
+    reason: str = ""
+    message: str = ""
+    parameter_count: int = 0
+    compile_seconds: float = 0.0
+    resident_memory_bytes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return asdict(self) | {"state": self.state.value}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> TrialResult:
+        """Read back what `to_json` gave."""
+        return cls(**{**values, "state": TrialState(values["state"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """Everything a study knows of one trial.
+
+    Attributes:
+        number: Position in the study, from 0. Finalists carry the number of the trial whose config they repeat.
+        config: The config that is trained.
+        seed: Seed of weights, dropout and shuffling.
+        state: Where the trial stands.
+        value: The objective's value so far, or None before the first usable epoch.
+        best_epoch: The epoch that `value` comes from, from 1, or None.
+        epochs: Every reported epoch, in order.
+        reason: See `TrialResult.reason`.
+        message: See `TrialResult.message`.
+        parameter_count: See `TrialResult.parameter_count`.
+        compile_seconds: See `TrialResult.compile_seconds`.
+    """
+
+    number: int
+    config: Config
+    seed: int
+    state: TrialState
+    value: float | None = None
+    best_epoch: int | None = None
+    epochs: tuple[EpochReport, ...] = field(default=())
+    reason: str = ""
+    message: str = ""
+    parameter_count: int = 0
+    compile_seconds: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of building and of every reported epoch."""
+        return self.compile_seconds + sum(report.seconds for report in self.epochs)
+
+    @property
+    def best_metrics(self) -> Mapping[str, float]:
+        """Metrics of the best epoch; empty before the first usable one."""
+        return next((report.metrics for report in self.epochs if report.epoch == self.best_epoch), {})
+
+    def ended(self, result: TrialResult) -> TrialRecord:
+        """Return the record with how it ended."""
+        return replace(
+            self,
+            state=result.state,
+            reason=result.reason,
+            message=result.message,
+            parameter_count=result.parameter_count,
+            compile_seconds=result.compile_seconds,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        epochs = [report.to_json() for report in self.epochs]
+        shallow = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return shallow | {"state": self.state.value, "epochs": epochs}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> TrialRecord:
+        """Read back what `to_json` gave."""
+        epochs = tuple(EpochReport.from_json(report) for report in values["epochs"])
+        return cls(**{**values, "state": TrialState(values["state"]), "epochs": epochs})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalScore:
+    """What the sealed test split said, once.
+
+    Attributes:
+        trial: Number of the winning trial.
+        metrics: Test metrics of the saved model, by name without prefix, such as `accuracy`; in the target's units.
+        interval: 95 % bootstrap interval, over test rows, of the objective's metric for the saved model.
+        seed_metrics: Test metrics of each re-training of the winning config, the saved model's among them.
+    """
+
+    trial: int
+    metrics: Mapping[str, float]
+    interval: tuple[float, float]
+    seed_metrics: tuple[Mapping[str, float], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the score as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> FinalScore:
+        """Read back what `to_json` gave."""
+        low, high = values["interval"]
+        seeds = tuple(dict(metrics) for metrics in values["seed_metrics"])
+        return cls(
+            trial=values["trial"], metrics=dict(values["metrics"]), interval=(low, high), seed_metrics=seeds
+        )

@@ -1,0 +1,381 @@
+"""`search` and `resume`: the one place that wires dataset, space, study, executor and tracker together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time as clock
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from automl.data import PreparedDataset, RawDataset, load, prepare, raw_from_arrays
+from automl.dataset_spec import Task
+from automl.errors import RequestError, SearchInterrupted, SurroundingsError, UnknownNameError
+from automl.executors.base import Executor
+from automl.executors.devices import plan_slots
+from automl.executors.local import LocalExecutor
+from automl.home import Home
+from automl.narrowing import Setting
+from automl.objective import Objective
+from automl.results import Result
+from automl.search_loop import Progress, SearchLoop
+from automl.search_space import SearchSpace
+from automl.settings import DEFAULT_SECONDS, DEFAULT_TRIALS, SearchSettings
+from automl.space_sources import default_space, find_space
+from automl.study.samplers import check_sampler
+from automl.study.schedulers import check_scheduler
+from automl.study.study import Study
+from automl.tracking.base import NullTracker, Tracker
+from automl.training.assemble import check_build
+
+Dataset = str | Path | tuple[Any, Any]
+EXECUTORS = ("local",)
+_TRACKER_SECONDS = 30.0  # what the tracker is given at the end to write what is left
+
+_log = logging.getLogger(__name__)
+
+
+def search(
+    dataset: Dataset,
+    space: str | SearchSpace | None = None,
+    *,
+    trials: int | None = None,
+    time: str | float | None = None,
+    epochs: int = 30,
+    patience: int = 5,
+    objective: str | None = None,
+    sampler: str = "tpe",
+    scheduler: str = "asha",
+    executor: str = "local",
+    workers: int | Literal["auto"] = "auto",
+    seed: int = 0,
+    split_seed: int = 0,
+    name: str | None = None,
+    enqueue: Sequence[Mapping[str, Any]] = (),
+    finalists: int = 3,
+    narrow: Mapping[str, Setting] | None = None,
+    target: str | None = None,
+    task: str | None = None,
+    test: str | None = None,
+    home: str | Path | None = None,
+    storage: str | None = None,
+    mlflow: bool = True,
+    progress: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Search for the best architecture for a dataset.
+
+    Without a budget, 50 trials or 10 minutes, whichever comes first.
+
+    Args:
+        dataset: A built-in name, a path to an `.npz` or `.csv`, or arrays `(x, y)` of shapes (rows, ...) and (rows,).
+        space: A `SearchSpace`, or a reference as for `find_space`; by default `cnn` for images and `mlp` otherwise.
+        trials: Budget of complete and pruned trials, over all resumes.
+        time: Budget of wall-clock time, finalists included, over all resumes: seconds, or a text such as `"10m"`, `"1h30m"`.
+        epochs: Cap on the epochs of a trial.
+        patience: Epochs without a better objective after which a trial ends; 0 turns that off.
+        objective: `metric[:min|max]`; by default `val_accuracy`, for regression `val_rmse`, for multilabel `val_auc`.
+        sampler: `tpe`, `random`, `grid` or `qmc`.
+        scheduler: `asha`, `hyperband`, `median` or `none`.
+        executor: `local`.
+        workers: Worker processes, or `"auto"`: one a GPU, or else one a core.
+        seed: Seed of proposals, weights, dropout and shuffling.
+        split_seed: Seed of the split.
+        name: Name of the study; by default `<dataset>-<space>-NNN`.
+        enqueue: Whole or partial configs to be tried first; what they leave open is sampled.
+        finalists: Configs that are re-trained on fresh seeds; 0: no re-training, no sealed test, no final model.
+        narrow: Parameters to fix or restrict, as for `SearchSpace.narrow`.
+        target: Target column of a table.
+        task: `regression`, `binary`, `multiclass` or `multilabel`, where it should not be inferred.
+        test: Path to rows that become the test split.
+        home: The home folder; by default `AUTOML_HOME` or `./automl-runs`.
+        storage: An Optuna storage URL; by default a journal file in the study's folder.
+        mlflow: Log to MLflow: to `MLFLOW_TRACKING_URI`, or to a SQLite store in the home folder.
+        progress: Called a few times a second with a `Progress`.
+
+    Returns:
+        What was found.
+
+    Raises:
+        RequestError: Something in the request is wrong (`DataError`, `SpaceError`, `UnknownNameError`); nothing is left behind.
+        NoUsableModelError: No trial gave a value.
+        SurroundingsError: Disk, store or workers failed; the study can be resumed.
+        SearchInterrupted: SIGINT or SIGTERM; the study can be resumed.
+
+    Example:
+        ```python
+        result = automl.search("digits", trials=25, seed=0)
+        print(result.best.config, result.test_score)
+        ```
+    """
+    started = clock.monotonic()
+    settings = SearchSettings(
+        trials=_positive("trials", trials) if trials or time else DEFAULT_TRIALS,
+        seconds=parse_seconds(time) if time is not None else None if trials else DEFAULT_SECONDS,
+        epochs=_positive("epochs", epochs) or 1,
+        patience=_not_negative("patience", patience),
+        sampler=check_sampler(sampler),
+        scheduler=check_scheduler(scheduler),
+        seed=_not_negative("seed", seed),
+        split_seed=_not_negative("split-seed", split_seed),
+        finalists=_not_negative("finalists", finalists),
+        workers=None if workers == "auto" else workers,
+    )
+    _check_executor(executor)
+    slots = plan_slots(settings.workers)
+    wanted_task = _task(task)
+    chosen = find_space(space) if isinstance(space, str) else space
+    raw = _load(dataset, target=target, test=test)
+    place = Home(home)
+    place.create()
+    prepared = prepare(raw, task=wanted_task, split_seed=split_seed, cache=place.datasets)
+    chosen = chosen or find_space(default_space(prepared.spec))
+    chosen = chosen.narrow(narrow or {})
+    goal = Objective.for_task(prepared.spec.task, objective)
+    for partial in enqueue:
+        chosen.complete(partial, lambda _, parameter: parameter.default)
+    origin = {
+        "dataset": str(Path(dataset).absolute()) if _is_path(dataset) else dataset if isinstance(dataset, str) else None,
+        "target": target,
+        "task": prepared.spec.task.value,
+        "test": str(Path(test).absolute()) if test else None,
+        "narrow": {key: list(value) if isinstance(value, tuple) else value for key, value in (narrow or {}).items()},
+        "ranges": [key for key, value in (narrow or {}).items() if isinstance(value, tuple)],
+        "fingerprint": prepared.spec.fingerprint,
+        "mlflow": mlflow,
+    }
+    folder = place.new_study_folder(name, f"{prepared.spec.name}-{chosen.name}")
+    runner = LocalExecutor(slots, log_path=folder / "workers.log")
+    try:
+        runner.start()
+        runner.prepare(prepared.folder, chosen.build)
+        runner.call(check_build, config=chosen.default_config())
+        study = Study.create(
+            folder,
+            storage=storage,
+            space=chosen,
+            spec=prepared.spec,
+            objective=goal,
+            settings=settings,
+            enqueue=enqueue,
+            origin=origin,
+        )
+    except BaseException:
+        runner.close()
+        place.delete_study(folder.name)
+        raise
+    return _run(study, runner, place, started=started, mlflow=mlflow, progress=progress)
+
+
+def resume(
+    study: str,
+    *,
+    space: SearchSpace | None = None,
+    trials: int | None = None,
+    time: str | float | None = None,
+    workers: int | Literal["auto"] | None = None,
+    home: str | Path | None = None,
+    storage: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Go on with a study that was interrupted, or give a finished one a larger budget.
+
+    Trials that were running are run again under their numbers. Nothing that was reported is lost or repeated in MLflow.
+
+    Args:
+        study: The study's name.
+        space: The space it was started with, where that cannot be found again by its name, module or file.
+        trials: New total budget of complete and pruned trials.
+        time: New total budget of wall-clock time.
+        workers: Worker processes; by default as before.
+        home: The home folder; by default `AUTOML_HOME` or `./automl-runs`.
+        storage: The Optuna storage URL that the search was given, if any.
+        progress: Called a few times a second with a `Progress`.
+
+    Returns:
+        What was found.
+
+    Raises:
+        RequestError: There is no such study, or its dataset or space has changed.
+        NoUsableModelError: No trial gave a value.
+        SurroundingsError: Disk, store or workers failed; the study can be resumed again.
+        SearchInterrupted: SIGINT or SIGTERM; the study can be resumed again.
+
+    Example:
+        ```python
+        result = automl.resume("digits-mlp-001", trials=100)
+        ```
+    """
+    started = clock.monotonic()
+    place = Home(home)
+    folder = place.study_folder(study)
+    origin = Study.open(folder, storage=storage).origin
+    chosen = space or _find_again(study, origin)
+    prepared = _prepare_again(study, origin, place, Study.open(folder, storage=storage).settings.split_seed)
+    opened = Study.open(folder, storage=storage, space=chosen)
+    if trials is not None or time is not None:
+        opened.rebudget(
+            trials=_positive("trials", trials), seconds=parse_seconds(time) if time is not None else None
+        )
+    wanted = opened.settings.workers if workers is None else None if workers == "auto" else workers
+    runner = LocalExecutor(plan_slots(wanted), log_path=folder / "workers.log")
+    try:
+        runner.start()
+        runner.prepare(prepared.folder, chosen.build)
+    except BaseException:
+        runner.close()
+        raise
+    return _run(opened, runner, place, started=started, mlflow=bool(origin["mlflow"]), progress=progress)
+
+
+def parse_seconds(text: str | float) -> float:
+    """Return a duration in seconds: a number of seconds, or a text such as `"90s"`, `"10m"`, `"1h30m"`.
+
+    Raises:
+        RequestError: It is no positive duration.
+
+    Example:
+        >>> parse_seconds("1h30m")
+        5400.0
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = pd.Timedelta(text).total_seconds()
+        except ValueError:
+            seconds = float("nan")
+    if not 0 < seconds < float("inf"):
+        raise RequestError(f"--time takes a duration such as 90s, 10m or 1h30m, received {text!r}")
+    return seconds
+
+
+def _run(
+    study: Study,
+    executor: Executor,
+    home: Home,
+    *,
+    started: float,
+    mlflow: bool,
+    progress: Callable[[Progress], None] | None,
+) -> Result:
+    name = study.record.name
+    tracker = _tracker(home) if mlflow else NullTracker()
+    try:
+        with _interrupts() as is_interrupted:
+            loop = SearchLoop(
+                study,
+                executor,
+                tracker,
+                progress=progress or (lambda _: None),
+                is_interrupted=is_interrupted,
+                started=started,
+            )
+            loop.run()
+    except KeyboardInterrupt as error:
+        raise SearchInterrupted(name) from error
+    except OSError as error:
+        raise SurroundingsError(f"{error.strerror or error}; then go on with: automl resume {name}") from error
+    finally:
+        executor.close()
+        tracker.update(study.record)
+        unsent = tracker.close(_TRACKER_SECONDS)
+        if unsent:
+            _log.warning("MLflow: %d trials are not written yet; automl resume %s writes them", unsent, name)
+    return Result(study.record)
+
+
+def _tracker(home: Home) -> Tracker:
+    from automl.tracking.mlflow import MlflowTracker, embedded_uri
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        return MlflowTracker(uri, artifact_root=None)
+    return MlflowTracker(embedded_uri(home.path), artifact_root=home.mlflow_artifacts)
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a flag that the loop looks at; a second SIGINT interrupts at once."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag.is_set
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if flag.is_set():
+            raise KeyboardInterrupt
+        flag.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield flag.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _load(dataset: Dataset, *, target: str | None, test: str | None) -> RawDataset:
+    if isinstance(dataset, tuple):
+        if len(dataset) != 2:
+            raise RequestError(f"arrays are given as (x, y), received a tuple of {len(dataset)}")
+        return raw_from_arrays("arrays", np.asarray(dataset[0]), np.asarray(dataset[1]))
+    return load(str(dataset), target=target, test=test)
+
+
+def _is_path(dataset: Dataset) -> bool:
+    return isinstance(dataset, Path) or (isinstance(dataset, str) and Path(dataset).suffix != "")
+
+
+def _find_again(study: str, origin: Mapping[str, Any]) -> SearchSpace:
+    if not origin["space_source"]:
+        raise RequestError(f"the space of study {study!r} lives in Python only: automl.resume({study!r}, space=...)")
+    ranges = origin["ranges"]
+    settings = {key: tuple(value) if key in ranges else value for key, value in origin["narrow"].items()}
+    return find_space(origin["space_source"]).narrow(settings)
+
+
+def _prepare_again(study: str, origin: Mapping[str, Any], home: Home, split_seed: int) -> PreparedDataset:
+    cached = home.datasets / origin["fingerprint"]
+    source = origin["dataset"]
+    if source is None or (Path(source).is_absolute() and not Path(source).exists() and cached.exists()):
+        return PreparedDataset.open(cached)
+    raw = load(source, target=origin["target"], test=origin["test"])
+    prepared = prepare(raw, task=Task(origin["task"]), split_seed=split_seed, cache=home.datasets)
+    if prepared.spec.fingerprint != origin["fingerprint"]:
+        raise RequestError(
+            f"the content of {source} has changed since study {study!r} began: start a new search on it"
+        )
+    return prepared
+
+
+def _task(name: str | None) -> Task | None:
+    if name is None:
+        return None
+    with suppress(ValueError):
+        return Task(name)
+    raise UnknownNameError("task", name, [task.value for task in Task])
+
+
+def _check_executor(name: str) -> None:
+    if name not in EXECUTORS:
+        raise UnknownNameError("executor", name, EXECUTORS)
+
+
+def _positive(name: str, value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise RequestError(f"--{name} takes a whole number from 1, received {value}")
+    return value
+
+
+def _not_negative(name: str, value: int) -> int:
+    if value < 0:
+        raise RequestError(f"--{name} takes a whole number from 0, received {value}")
+    return value

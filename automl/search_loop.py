@@ -1,0 +1,293 @@
+"""The driver's loop: asks the study, feeds the executor, passes decisions on, and keeps the budget.
+
+First the search, then the finalists, then the sealed test. Nothing here knows where trials run or where records go.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from automl.errors import NoUsableModelError
+from automl.executors.base import Ended, Event, Executor, Reported
+from automl.finalists import (
+    CLOSING_SECONDS,
+    TIME_SHARE,
+    Plan,
+    choose_winner,
+    finalist_job,
+    finalist_jobs,
+    plan_finalists,
+    score_on_test,
+    weights_path,
+)
+from automl.records import Decision, EpochReport, TrialRecord, TrialResult, TrialState
+from automl.study.study import Study
+from automl.study_record import StudyRecord
+from automl.tracking.base import Tracker
+from automl.training.job import TrialJob
+
+_TICK_SECONDS = 0.25
+_NEWS_SECONDS = 0.25  # between two looks of tracker and progress at the study
+_GRACE_SECONDS = 5.0  # what a running epoch is given after the deadline before its worker is ended
+_SPEND_SECONDS = 5.0  # between two notes of the time spent: what a killed driver forgets at most
+
+Phase = Literal["search", "finalists", "test", "done"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a search shows of itself while it runs.
+
+    Attributes:
+        record: The study as it stands.
+        phase: What is going on.
+        running: Finalists under way, with the epochs so far; running trials of the search are in `record`.
+        seconds_left: Until the deadline; None without one.
+        note: What a person should know, such as why finalists were dropped; empty otherwise.
+    """
+
+    record: StudyRecord
+    phase: Phase
+    running: tuple[TrialRecord, ...] = ()
+    seconds_left: float | None = None
+    note: str = ""
+
+
+class SearchLoop:
+    """Runs one study to its end."""
+
+    def __init__(
+        self,
+        study: Study,
+        executor: Executor,
+        tracker: Tracker,
+        *,
+        progress: Callable[[Progress], None],
+        is_interrupted: Callable[[], bool],
+        started: float,
+    ) -> None:
+        """Wire the parts.
+
+        Args:
+            study: What is searched.
+            executor: Started, and prepared for the study's dataset and space.
+            tracker: Told of every change.
+            progress: Called a few times a second.
+            is_interrupted: Asked a few times a second; a True ends the loop by KeyboardInterrupt.
+            started: `time.monotonic()` when this driver began its work.
+        """
+        self._study = study
+        self._executor = executor
+        self._tracker = tracker
+        self._progress = progress
+        self._is_interrupted = is_interrupted
+        self._started = started - study.record.elapsed_seconds
+        self._phase: Phase = "search"
+        self._stopped_by: dict[int, str] = {}
+        self._finalists: dict[int, TrialRecord] = {}
+        self._plan = Plan(configs=(), seeds=0, seconds=0.0)
+        self._news_due = self._spend_due = 0.0
+
+    def run(self) -> None:
+        """Search, re-train the finalists, and score the winner.
+
+        Raises:
+            NoUsableModelError: No trial gave a value.
+            KeyboardInterrupt: The loop was told to stop.
+        """
+        try:
+            self._search()
+            if not self._study.record.ranked:
+                raise NoUsableModelError(_why_nothing(self._study.record))
+            if self._study.settings.finalists and self._study.record.final is None:
+                self._train_finalists()
+                self._score()
+            self._phase = "done"
+        finally:
+            self._study.spend(self._elapsed)
+            self._tell_news(force=True)
+
+    @property
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def _seconds_left(self, reserve: float) -> float:
+        budget = self._study.settings.seconds
+        return float("inf") if budget is None else budget - reserve - self._elapsed
+
+    def _search(self) -> None:
+        exhausted = False
+        while True:
+            while not exhausted and self._may_ask():
+                trial = self._study.ask()
+                exhausted = trial is None
+                if trial is not None:
+                    self._executor.submit(self._job(trial))
+            if not self._executor.running:
+                return
+            for event in self._wait(self._seconds_left(self._plan.seconds)):
+                if isinstance(event, Reported):
+                    self._decide(event)
+                else:
+                    self._end(event)
+
+    def _may_ask(self) -> bool:
+        settings, running = self._study.settings, len(self._executor.running)
+        if running >= self._executor.slot_count or self._study.failed >= settings.failure_limit:
+            return False
+        if settings.trials is not None and self._study.counted + running >= settings.trials:
+            return False
+        return self._seconds_left(self._plan.seconds) > 0
+
+    def _job(self, trial: TrialRecord) -> TrialJob:
+        settings = self._study.settings
+        return TrialJob(
+            number=trial.number,
+            config=trial.config,
+            seed=trial.seed,
+            epochs=settings.epochs,
+            patience=settings.patience,
+            objective=self._study.record.objective,
+        )
+
+    def _decide(self, event: Reported) -> None:
+        number = event.job.number
+        decision = self._study.report(number, event.report)
+        if self._seconds_left(self._plan.seconds) <= 0:
+            decision = Decision.STOP
+            self._stopped_by[number] = "deadline"
+        elif decision is Decision.STOP:
+            self._stopped_by[number] = "scheduler"
+        self._executor.decide(event.job, decision)
+
+    def _end(self, event: Ended) -> None:
+        self._study.tell(event.job.number, self._reasoned(event))
+        if self._study.settings.seconds is not None and self._study.settings.finalists:
+            share = self._study.settings.seconds * TIME_SHARE
+            self._plan = plan_finalists(self._study.record, slots=self._executor.slot_count, seconds=share)
+            self._plan = replace(self._plan, seconds=min(self._plan.seconds, share))
+
+    def _reasoned(self, event: Ended) -> TrialResult:
+        if event.result.state is not TrialState.PRUNED or event.result.reason:
+            return event.result
+        return replace(event.result, reason=self._stopped_by.pop(event.job.number, "scheduler"))
+
+    def _train_finalists(self) -> None:
+        self._phase = "finalists"
+        record = self._study.record
+        self._plan = plan_finalists(
+            record, slots=self._executor.slot_count, seconds=max(self._seconds_left(0.0), CLOSING_SECONDS)
+        )
+        waiting = [
+            (repeat, job)
+            for repeat, job in finalist_jobs(self._plan, record)
+            if self._study.finalist(job.number, repeat) is None or not _has_weights(job)
+        ]
+        repeats = {job.seed: repeat for repeat, job in waiting}
+        while True:
+            while waiting and self._has_free_slot and self._seconds_left(CLOSING_SECONDS) > 0:
+                job = waiting.pop(0)[1]
+                self._finalists[job.seed] = _running(job)
+                self._executor.submit(job)
+            if not self._executor.running:
+                return
+            for event in self._wait(self._seconds_left(CLOSING_SECONDS)):
+                job = event.job
+                if isinstance(event, Reported):
+                    self._finalists[job.seed] = _with_epoch(self._finalists[job.seed], event.report)
+                    late = self._seconds_left(CLOSING_SECONDS) <= 0
+                    self._stopped_by[job.number] = "deadline"
+                    self._executor.decide(job, Decision.STOP if late else Decision.CONTINUE)
+                else:
+                    ended = self._finalists.pop(job.seed).ended(self._reasoned(event))
+                    self._study.keep_finalist(job.number, repeats[job.seed], ended)
+
+    @property
+    def _has_free_slot(self) -> bool:
+        return len(self._executor.running) < self._executor.slot_count
+
+    def _score(self) -> None:
+        self._phase = "test"
+        self._tell_news(force=True)
+        record = self._study.record
+        winner = choose_winner(record)
+        if winner is None:
+            return
+        trial = next(one for one in record.trials if one.number == winner)
+        trained = [
+            (one, finalist_job(trial, repeat, record))
+            for repeat in range(self._plan.seeds)
+            if (one := self._study.finalist(winner, repeat)) is not None and one.value is not None
+        ]
+        trained.sort(key=lambda pair: record.objective.rank(pair[0]))
+        weights = [(one.seed, job.weights_path) for one, job in trained]
+        final = self._executor.call(
+            score_on_test,
+            trial=winner,
+            config=trial.config,
+            seeds_and_weights=weights,
+            epochs=self._study.settings.epochs,
+            metric=record.test_metric,
+            folder=record.folder / "model",
+        )
+        self._study.keep_final(final)
+        shutil.rmtree(weights_path(record.folder, winner, 0).parent)
+
+    def _wait(self, seconds_left: float) -> list[Event]:
+        """Wait for events a moment; keep everyone informed; end what does not end by itself after the deadline."""
+        self._tell_news()
+        if self._is_interrupted():
+            raise KeyboardInterrupt
+        if seconds_left < -_GRACE_SECONDS:
+            stopped = TrialResult(state=TrialState.PRUNED, reason="deadline")
+            for job in self._executor.running:
+                self._executor.abandon(job, stopped)
+        return self._executor.wait(_TICK_SECONDS)
+
+    def _tell_news(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if now >= self._spend_due:
+            self._spend_due = now + _SPEND_SECONDS
+            self._study.spend(self._elapsed)
+        if now < self._news_due and not force:
+            return
+        self._news_due = now + _NEWS_SECONDS
+        record = self._study.record
+        self._tracker.update(record)
+        left = self._seconds_left(0.0)
+        self._progress(
+            Progress(
+                record=record,
+                phase=self._phase,
+                running=tuple(self._finalists.values()),
+                seconds_left=None if left == float("inf") else left,
+                note=self._plan.shortened if self._phase != "search" else "",
+            )
+        )
+
+
+def _running(job: TrialJob) -> TrialRecord:
+    return TrialRecord(number=job.number, config=job.config, seed=job.seed, state=TrialState.RUNNING)
+
+
+def _with_epoch(record: TrialRecord, report: EpochReport) -> TrialRecord:
+    return replace(record, epochs=(*record.epochs, report))
+
+
+def _has_weights(job: TrialJob) -> bool:
+    return job.weights_path is not None and job.weights_path.exists()
+
+
+def _why_nothing(record: StudyRecord) -> str:
+    failures = [trial for trial in record.trials if trial.state is TrialState.FAILED]
+    if not failures:
+        return f"study {record.name!r} ended before any trial finished an epoch: give it more --time"
+    reasons = [trial.reason for trial in failures]
+    usual = max(set(reasons), key=reasons.count)
+    message = next((trial.message for trial in failures if trial.reason == usual), "")
+    last = message.strip().splitlines()[-1] if message.strip() else "no message"
+    return f"none of {len(record.trials)} trials gave a usable model; most often {usual}: {last}"

@@ -1,0 +1,53 @@
+"""`SearchSettings`: how a search is to be run, apart from dataset, space and objective; stored with the study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+DEFAULT_TRIALS = 50
+DEFAULT_SECONDS = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """How a search is to be run.
+
+    Attributes:
+        trials: Budget of complete and pruned trials; None for no such bound.
+        seconds: Budget of wall-clock seconds, finalists included, over all resumes; None for no such bound.
+        epochs: Cap on the epochs of a trial.
+        patience: Epochs without a better objective after which a trial ends; 0 turns that off.
+        sampler: Name of the sampler.
+        scheduler: Name of the scheduler.
+        seed: Seed of proposals, weights, dropout and shuffling.
+        split_seed: Seed of the split, for the record.
+        finalists: Configs that are re-trained on fresh seeds; 0 for none.
+        workers: Worker processes, or None to choose by the machine.
+    """
+
+    trials: int | None
+    seconds: float | None
+    epochs: int = 30
+    patience: int = 5
+    sampler: str = "tpe"
+    scheduler: str = "asha"
+    seed: int = 0
+    split_seed: int = 0
+    finalists: int = 3
+    workers: int | None = None
+
+    @property
+    def failure_limit(self) -> int:
+        """Failed trials after which the search gives up."""
+        return max(10, self.trials or DEFAULT_TRIALS)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SearchSettings:
+        """Read back what `to_json` gave."""
+        return cls(**values)

@@ -1,0 +1,100 @@
+"""Where search spaces come from: an entry point's name, `module:attribute`, or `file.py[:attribute]`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+
+import cloudpickle
+
+from automl.dataset_spec import DatasetSpec, InputKind
+from automl.errors import SpaceError, UnknownNameError
+from automl.search_space import SearchSpace
+
+_GROUP = "automl.search_spaces"
+
+
+def known_spaces() -> Mapping[str, EntryPoint]:
+    """Return the installed spaces by name: the ready-made ones and those of other people's packages."""
+    return {point.name: point for point in sorted(entry_points(group=_GROUP), key=lambda point: point.name)}
+
+
+def default_space(spec: DatasetSpec) -> str:
+    """Return the name of the space that suits a dataset: `cnn` for images, `mlp` otherwise."""
+    return "cnn" if [one.kind for one in spec.inputs] == [InputKind.IMAGE] else "mlp"
+
+
+def find_space(reference: str) -> SearchSpace:
+    """Find a space by its reference, and remember the reference in `SearchSpace.source`.
+
+    Args:
+        reference: An installed space's name; `module:attribute`; `file.py:attribute`, or `file.py` where the attribute is
+            called `space`.
+
+    Raises:
+        UnknownNameError: No installed space has that name.
+        SpaceError: The module or file cannot be imported, or has no such space.
+
+    Example:
+        >>> find_space("mlp").name
+        'mlp'
+    """
+    head, colon, attribute = reference.rpartition(":")
+    path = Path(head if colon and head.endswith(".py") else reference)
+    if path.suffix == ".py":
+        source = f"{path.resolve()}:{attribute if head.endswith('.py') else 'space'}"
+        return _attribute(_import_file(path), source.rpartition(":")[2], source)
+    if colon:
+        return _attribute(_import_module(head), attribute, reference)
+    known = known_spaces()
+    if reference not in known:
+        raise UnknownNameError("search space", reference, known, also="or module:attribute, or file.py:attribute")
+    return _attribute(_import_module(known[reference].module), known[reference].attr, reference)
+
+
+def _import_module(name: str) -> ModuleType:
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # a console script, unlike `python -m`, does not see the working directory
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise SpaceError(f"cannot import module {name!r}: {_one_line(error)}") from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise SpaceError(f"no such file: {path}")
+    name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise SpaceError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise SpaceError(f"cannot import {path}: {_one_line(error)}") from error
+    cloudpickle.register_pickle_by_value(module)  # workers cannot import it by this name
+    return module
+
+
+def _attribute(module: ModuleType, attribute: str, source: str) -> SearchSpace:
+    spaces = {name for name, value in vars(module).items() if isinstance(value, SearchSpace)}
+    if not hasattr(module, attribute):
+        raise UnknownNameError(f"search space in {source.rpartition(':')[0] or module.__name__}", attribute, spaces)
+    space = getattr(module, attribute)
+    if not isinstance(space, SearchSpace):
+        raise SpaceError(f"{source!r} is a {type(space).__name__}, not a SearchSpace")
+    return replace(space, source=source)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,55 @@
+"""Where a study's trials are kept: a journal file in its folder, or any Optuna storage URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalStorage
+
+from automl.errors import RequestError, SurroundingsError
+
+JOURNAL_NAME = "journal.log"
+
+
+def open_storage(folder: Path, url: str | None) -> BaseStorage:
+    """Open the storage of the study in `folder`.
+
+    Args:
+        folder: The study's folder, which exists.
+        url: An Optuna storage URL such as `postgresql://...`; None for the journal file in the folder.
+
+    Raises:
+        RequestError: The URL cannot be opened.
+        SurroundingsError: The journal cannot be read or written.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # one line a trial is what the live table shows better
+    if url is not None:
+        try:
+            return optuna.storages.get_storage(url)
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise RequestError(f"--storage {url!r} cannot be opened: {reason}") from error
+    path = folder / JOURNAL_NAME
+    try:
+        _mend_torn_line(path)
+        return JournalStorage(JournalFileBackend(str(path)))
+    except OSError as error:
+        raise SurroundingsError(f"the journal {path} cannot be opened: {error.strerror}") from error
+
+
+def _mend_torn_line(path: Path) -> None:
+    """Cut a journal to its last newline: a line torn by a crash would swallow the next record and be fatal later."""
+    if not path.exists():
+        return
+    lock = JournalFileSymlinkLock(str(path))
+    lock.acquire()
+    try:
+        with path.open("rb+") as file:
+            content = file.read()
+            whole = content.rfind(b"\n") + 1
+            if whole != len(content):
+                file.truncate(whole)
+    finally:
+        lock.release()

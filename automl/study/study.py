@@ -1,0 +1,383 @@
+"""`Study`: the only truth about trials. Ask, report and tell over an Optuna study, and every epoch kept in it.
+
+What Optuna's own columns cannot hold (the nested config, every epoch's metrics, why a trial ended) lies in user attributes
+beside them, so that a study is whole in its storage and `optuna-dashboard` opens it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial
+
+from automl.dataset_spec import DatasetSpec
+from automl.errors import RequestError
+from automl.objective import Objective
+from automl.records import (
+    Config,
+    Decision,
+    EpochReport,
+    FailureReason,
+    FinalScore,
+    TrialRecord,
+    TrialResult,
+    TrialState,
+)
+from automl.search_space import SearchSpace, config_key, flatten
+from automl.settings import SearchSettings
+from automl.study.distributions import suggest
+from automl.study.samplers import derive_seed, make_sampler
+from automl.study.schedulers import make_scheduler
+from automl.study.storage import open_storage
+from automl.study_record import StudyRecord
+
+_DUPLICATES_IN_A_ROW = 8  # proposals that repeat a config, after which an unseen one is taken instead
+_OPTUNA_STATE = {
+    TrialState.COMPLETE: optuna.trial.TrialState.COMPLETE,
+    TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
+    TrialState.FAILED: optuna.trial.TrialState.FAIL,
+}
+
+
+class Study:
+    """One search: dataset x space x objective. Made by `Study.create`, or found again by `Study.open`."""
+
+    def __init__(
+        self, folder: Path, storage: BaseStorage, optuna_study: optuna.Study, space: SearchSpace | None
+    ) -> None:
+        """Read everything the storage knows; use `create` or `open`."""
+        self._folder = folder
+        self._storage = storage
+        self._optuna = optuna_study
+        self._read_only = space is None
+        self._space = space or _placeholder(optuna_study.user_attrs["space"]["name"])
+        attributes = optuna_study.user_attrs
+        self._spec = DatasetSpec.from_json(attributes["dataset"])
+        self._objective = Objective(**attributes["objective"])
+        self._space_attributes = attributes["space"]
+        self.origin: Mapping[str, Any] = {**attributes["origin"], "space_source": attributes["space"]["source"]}
+        self.settings = SearchSettings.from_json(attributes["settings"])
+        self._elapsed_seconds = float(attributes.get("elapsed_seconds", 0.0))
+        self._final = FinalScore.from_json(attributes["final"]) if attributes.get("final") else None
+        self._finalists = {
+            name: TrialRecord.from_json(value)
+            for name, value in sorted(attributes.items())
+            if name.startswith("finalist:")
+        }
+        self._grid = self._space.grid()
+        self._scheduler = make_scheduler(self.settings.scheduler, max_epochs=self.settings.epochs)
+        self._trials: dict[int, TrialRecord] = {}
+        self._running: dict[int, Trial] = {}
+        self._keys: set[str] = set()
+        self._asked = 0
+        for frozen in optuna_study.get_trials(deepcopy=False):
+            self._read(frozen)
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        *,
+        storage: str | None,
+        space: SearchSpace,
+        spec: DatasetSpec,
+        objective: Objective,
+        settings: SearchSettings,
+        enqueue: Sequence[Mapping[str, Any]] = (),
+        origin: Mapping[str, Any] | None = None,
+    ) -> Study:
+        """Start a study; its name is the folder's.
+
+        Args:
+            folder: The study's folder, which exists.
+            storage: An Optuna storage URL, or None for the journal file in the folder.
+            space: What is searched.
+            spec: The dataset.
+            objective: What is optimised.
+            settings: How the search is run.
+            enqueue: Whole or partial configs to be tried first; the space's default config comes after them.
+            origin: What a resume needs beside: where the data came from.
+
+        Raises:
+            SpaceError: An enqueued config does not lie in the space.
+            RequestError: The storage has a study of that name.
+        """
+        queued = [_checked(space, partial) for partial in enqueue]
+        direction = "maximize" if objective.direction == "max" else "minimize"
+        store = open_storage(folder, storage)
+        try:
+            study = optuna.create_study(storage=store, study_name=folder.name, direction=direction)
+        except optuna.exceptions.DuplicatedStudyError as error:
+            raise RequestError(
+                f"the storage has a study {folder.name!r}: choose another --name, or: automl resume {folder.name}"
+            ) from error
+        attributes = {
+            "objective": {"metric": objective.metric, "direction": objective.direction, "epoch": objective.epoch},
+            "settings": settings.to_json(),
+            "space": {
+                "name": space.name,
+                "source": space.source,
+                "fingerprint": space.fingerprint(),
+                "table": space.table(),
+            },
+            "origin": dict(origin or {}),
+            "dataset": spec.to_json(),  # last: a study that has it is whole
+        }
+        for name, value in attributes.items():
+            study.set_user_attr(name, value)
+        for partial in [*queued, flatten(space.default_config())]:
+            study.enqueue_trial(dict(partial))
+        return cls(folder, store, study, space)
+
+    @classmethod
+    def open(cls, folder: Path, *, storage: str | None, space: SearchSpace | None = None) -> Study:
+        """Find a study again.
+
+        Args:
+            folder: The study's folder.
+            storage: As it was for `create`.
+            space: The space it was created with; None to read only (such a study cannot be asked).
+
+        Raises:
+            RequestError: There is no such study, or the space is not the one it was created with.
+        """
+        store = open_storage(folder, storage)
+        try:
+            study = optuna.load_study(storage=store, study_name=folder.name)
+        except KeyError as error:
+            raise RequestError(f"no study {folder.name!r} in this storage: see automl status") from error
+        if "dataset" not in study.user_attrs:
+            raise RequestError(f"study {folder.name!r} was never wholly created: automl delete {folder.name}")
+        if space is not None and space.fingerprint() != study.user_attrs["space"]["fingerprint"]:
+            raise RequestError(
+                f"space {space.name!r} is not the one that study {folder.name!r} was started with: its parameters differ"
+            )
+        return cls(folder, store, study, space)
+
+    @property
+    def record(self) -> StudyRecord:
+        """All that is known now."""
+        return StudyRecord(
+            name=self._folder.name,
+            folder=self._folder,
+            dataset=self._spec,
+            space=self._space_attributes["name"],
+            space_table=tuple(self._space_attributes["table"]),
+            objective=self._objective,
+            settings=self.settings.to_json(),
+            trials=tuple(self._trials.values()),
+            finalists=tuple(self._finalists.values()),
+            final=self._final,
+            elapsed_seconds=self._elapsed_seconds,
+        )
+
+    @property
+    def counted(self) -> int:
+        """Complete and pruned trials: what a budget of trials counts."""
+        return sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in self._trials.values())
+
+    @property
+    def failed(self) -> int:
+        """Failed trials."""
+        return sum(trial.state is TrialState.FAILED for trial in self._trials.values())
+
+    @property
+    def interrupted(self) -> tuple[TrialRecord, ...]:
+        """Trials that were running when the driver of an earlier session died; they keep number, config and seed."""
+        return tuple(
+            trial
+            for trial in self._trials.values()
+            if trial.state is TrialState.RUNNING and trial.number not in self._running
+        )
+
+    def ask(self) -> TrialRecord | None:
+        """Return the next trial to run, or None when every config of a finite space has been tried.
+
+        Interrupted trials come first, then enqueued configs, then the space's default, then what the sampler proposes. A config
+        that the study has seen is never returned again.
+        """
+        for trial in self.interrupted:
+            return self._start(self._running_again(trial), trial)
+        for attempt in range(_DUPLICATES_IN_A_ROW + 1):
+            if not self._enqueue_proposal(last_resort=attempt == _DUPLICATES_IN_A_ROW):
+                return None
+            self._optuna.sampler = make_sampler(
+                self.settings.sampler, seed=self.settings.seed, number=self._asked
+            )
+            trial = self._optuna.ask()
+            self._asked += 1
+            config = self._space.walk(lambda name, parameter, trial=trial: suggest(trial, name, parameter))
+            if config_key(config) not in self._keys:
+                return self._start(trial, self._new_record(trial, config))
+            trial.set_user_attr("reason", FailureReason.DUPLICATE.value)
+            self._optuna.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return None
+
+    def report(self, number: int, report: EpochReport) -> Decision:
+        """Keep an epoch of a running trial, and decide whether it goes on."""
+        record = self._trials[number]
+        known = {one.epoch for one in record.epochs}
+        epochs = tuple(one for one in record.epochs if one.epoch != report.epoch) + (report,)
+        record = self._with_value(replace(record, epochs=tuple(sorted(epochs, key=lambda one: one.epoch))))
+        self._trials[number] = record
+        trial = self._running[number]
+        trial.set_user_attr(f"epoch:{report.epoch}", report.to_json())
+        if record.value is None:
+            return Decision.CONTINUE
+        if report.epoch not in known:
+            # The value so far, not the epoch's: Optuna takes the last of these as the value of a pruned trial.
+            trial.report(record.value, report.epoch)
+        return self._scheduler.report(number, report.epoch, self._objective.loss(record.value))
+
+    def tell(self, number: int, result: TrialResult) -> TrialRecord:
+        """Keep how a running trial ended; one that ended without a usable epoch counts as failed."""
+        record = self._trials[number]
+        if record.value is None and result.state is TrialState.COMPLETE:
+            result = replace(result, state=TrialState.FAILED, reason=FailureReason.NAN.value)
+        trial = self._running.pop(number)
+        trial.set_user_attr("result", result.to_json())
+        self._trials[number] = record.ended(result)
+        self._close(self._trials[number])
+        return self._trials[number]
+
+    def spend(self, seconds: float) -> None:
+        """Say how many seconds a driver has been alive, over all resumes."""
+        self._elapsed_seconds = seconds
+        self._optuna.set_user_attr("elapsed_seconds", seconds)
+
+    def rebudget(self, *, trials: int | None, seconds: float | None) -> None:
+        """Set new totals for the budgets that are given; what is found with them is judged anew."""
+        self.settings = replace(
+            self.settings,
+            trials=trials if trials is not None else self.settings.trials,
+            seconds=seconds if seconds is not None else self.settings.seconds,
+        )
+        self._optuna.set_user_attr("settings", self.settings.to_json())
+        self._final = None
+        self._optuna.set_user_attr("final", None)
+
+    def keep_finalist(self, number: int, repeat: int, record: TrialRecord) -> None:
+        """Keep one re-training of a top config."""
+        name = f"finalist:{number:06d}:{repeat:02d}"
+        self._finalists[name] = self._with_value(record)
+        self._optuna.set_user_attr(name, self._finalists[name].to_json())
+
+    def finalist(self, number: int, repeat: int) -> TrialRecord | None:
+        """Return a re-training that was kept, or None."""
+        return self._finalists.get(f"finalist:{number:06d}:{repeat:02d}")
+
+    def keep_final(self, final: FinalScore) -> None:
+        """Keep the sealed test's verdict."""
+        self._final = final
+        self._optuna.set_user_attr("final", final.to_json())
+
+    def _seen(self, config: Config) -> bool:
+        return config_key(config) in self._keys
+
+    def _enqueue_proposal(self, *, last_resort: bool) -> bool:
+        """Enqueue what does not come from Optuna's sampler; False when the space is exhausted."""
+        waiting = self._optuna.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
+        if waiting:
+            return True
+        if self.settings.sampler == "grid":
+            config = next((one for one in self._grid if not self._seen(one)), None)
+        elif not last_resort:
+            return True
+        elif self._space.is_finite:
+            config = self._space.unseen(self._seen)
+        else:
+            config = self._space.random_config(Random(derive_seed(self.settings.seed, self._asked)))
+        if config is not None:
+            self._optuna.enqueue_trial(dict(flatten(config)))
+        return config is not None
+
+    def _new_record(self, trial: Trial, config: Config) -> TrialRecord:
+        seed = derive_seed(self.settings.seed, trial.number)
+        trial.set_user_attr("config", config)
+        trial.set_user_attr("seed", seed)
+        return TrialRecord(number=trial.number, config=config, seed=seed, state=TrialState.RUNNING)
+
+    def _start(self, trial: Trial, record: TrialRecord) -> TrialRecord:
+        self._running[record.number] = trial
+        self._trials[record.number] = record
+        self._keys.add(config_key(record.config))
+        return record
+
+    def _running_again(self, record: TrialRecord) -> Trial:
+        study_id = self._storage.get_study_id_from_name(self._optuna.study_name)
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, record.number)
+        return Trial(self._optuna, trial_id)
+
+    def _close(self, record: TrialRecord) -> None:
+        """Tell Optuna of a trial that has ended."""
+        value = record.value if record.state is TrialState.COMPLETE else None
+        self._optuna.tell(record.number, value, state=_OPTUNA_STATE[record.state])
+
+    def _with_value(self, record: TrialRecord) -> TrialRecord:
+        best = self._objective.counted_epoch(record.epochs)
+        if best is None:
+            return record
+        return replace(record, value=best.metrics[self._objective.metric], best_epoch=best.epoch)
+
+    def _read(self, frozen: FrozenTrial) -> None:
+        """Take up a trial that the storage holds."""
+        if frozen.state is optuna.trial.TrialState.WAITING:
+            return
+        self._asked += 1
+        attributes = frozen.user_attrs
+        if attributes.get("reason") == FailureReason.DUPLICATE.value:
+            return
+        running = frozen.state is optuna.trial.TrialState.RUNNING
+        if "seed" not in attributes:  # the driver died between asking and writing the config down
+            if running and not self._read_only:
+                self._optuna.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
+            return
+        epochs = [EpochReport.from_json(value) for name, value in attributes.items() if name.startswith("epoch:")]
+        record = TrialRecord(
+            number=frozen.number,
+            config=attributes["config"],
+            seed=attributes["seed"],
+            state=TrialState.RUNNING,
+            epochs=tuple(sorted(epochs, key=lambda one: one.epoch)),
+        )
+        record = self._with_value(record)
+        if "result" in attributes:
+            record = record.ended(TrialResult.from_json(attributes["result"]))
+            if running and not self._read_only:  # the driver died before the last word
+                self._close(record)
+        self._trials[frozen.number] = record
+        self._keys.add(config_key(record.config))
+        self._replay(record)
+
+    def _replay(self, record: TrialRecord) -> None:
+        """Tell the scheduler what it heard before; a trial that runs again will report by itself."""
+        if not record.state.is_final:
+            return
+        loss = math.inf
+        for report in record.epochs:
+            value = report.metrics.get(self._objective.metric, math.nan)
+            loss = min(loss, self._objective.loss(value)) if math.isfinite(value) else loss
+            self._scheduler.report(record.number, report.epoch, loss)
+
+
+def _checked(space: SearchSpace, partial: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a partial config by flat names, after checking that it can be completed."""
+    space.complete(partial, lambda _, parameter: parameter.default)
+    return dict(flatten(partial))
+
+
+def _placeholder(name: str) -> SearchSpace:
+    """Return a space for reading a study without the code that defines its own."""
+
+    def build(config: Config, spec: Any) -> Any:
+        raise RequestError(f"the study was opened without its space {name!r}")
+
+    return SearchSpace(name, [], build)
+

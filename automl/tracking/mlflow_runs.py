@@ -1,0 +1,485 @@
+"""One study as runs in one MLflow store: what is there is read from MLflow, what is missing is written."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from automl.dataset_spec import DatasetSpec
+from automl.records import TrialRecord, TrialState
+from automl.study_record import StudyRecord
+from automl.tracking.mlflow_values import (
+    EPOCH_MARK,
+    Point,
+    RunKey,
+    Signature,
+    best_values,
+    common_tags,
+    dataset_fields,
+    epoch_metrics,
+    final_digest,
+    final_metrics,
+    final_state,
+    flatten,
+    has_model,
+    key_from_tags,
+    model_folder,
+    now_ms,
+    one_line,
+    run_status,
+    settings_params,
+    started,
+    state_tags,
+    study_id,
+    study_status,
+    study_tags,
+    summary_metrics,
+    trial_name,
+)
+
+_log = logging.getLogger(__name__)
+
+LIVE_SECONDS = 5.0
+"""Running trials are written this often, and from this age on: a shorter trial is written once, whole."""
+
+REFUSALS = 3
+"""How often MLflow may refuse (HTTP 4xx) one trial before it is left out, so that it holds up no other."""
+
+# A call to log_batch takes 1000 entities, among them at most 100 params and 100 tags.
+_METRICS_PER_CALL = 800
+_PARAMS_PER_CALL = 100
+_PAGE_SIZE = 1000
+
+_FINAL_STATES = frozenset(state.value for state in TrialState if state.is_final)
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """What is known to be in MLflow of one run.
+
+    Attributes:
+        run_id: MLflow's id.
+        start_ms: Start, in milliseconds since 1970; epochs are timed from here.
+        is_open: True while MLflow calls it RUNNING.
+        state: The tag `automl.state`, as last written.
+        epochs: Number of epochs that are there; None where nobody has looked yet.
+        params: Names and values of the params that are there.
+        metrics: Names and last values of the metrics that are there; only of runs that are read back.
+    """
+
+    run_id: str
+    start_ms: int
+    is_open: bool = True
+    state: str = ""
+    epochs: int | None = 0
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def has_ended(self) -> bool:
+        """True when all of an ended trial was written; closed runs of trials that may go on are not meant."""
+        return not self.is_open and self.state in _FINAL_STATES
+
+    @classmethod
+    def read(cls, run: Any) -> _Run:
+        """Return what MLflow says of a run (`mlflow.entities.Run`)."""
+        return cls(
+            run_id=run.info.run_id,
+            start_ms=run.info.start_time,
+            is_open=run.info.status == "RUNNING",
+            state=run.data.tags.get("automl.state", ""),
+            epochs=None,
+            params=dict(run.data.params),
+            metrics=dict(run.data.metrics),
+        )
+
+
+class Projection:
+    """One study in one MLflow store.
+
+    Lives in the writer's thread; only `count_unsent` and `stopped` are for other threads.
+    """
+
+    def __init__(self, tracking_uri: str, artifact_root: Path | None) -> None:
+        """Remember where to write; mlflow is imported, and the store opened, by the first `catch_up`."""
+        self.stopped = threading.Event()
+        self._tracking_uri = tracking_uri
+        self._artifact_root = artifact_root
+        self._client: Any = None
+        self._experiment_id = ""
+        self._parent: _Run | None = None
+        self._parent_status = "RUNNING"
+        self._children: dict[RunKey, _Run] = {}
+        self._sent: dict[RunKey, Signature] = {}
+        self._sent_final: object = None
+        self._curve_step: int | None = None
+        self._refusals: Counter[RunKey] = Counter()
+        self._live_due_at = 0.0
+
+    def catch_up(self, record: StudyRecord, *, is_last: bool) -> None:
+        """Write what MLflow does not have of a record; in the last round, the trials still running too."""
+        self._open(record)
+        self._set_status(study_status(record, is_last=False))
+        self._write_trials(record, is_last=is_last)
+        if self.stopped.is_set():
+            return
+        self._write_curve(record)
+        self._write_final(record)
+        self._set_status(study_status(record, is_last=is_last))
+
+    def forget(self) -> None:
+        """Trust nothing after an error: what MLflow has is read again before the next write."""
+        self._parent = None
+        self._children = {}
+
+    def count_unsent(self, record: StudyRecord) -> int:
+        """Return how many trials, finalists and final scores are not in MLflow as the record has them."""
+        unsent = sum(self._sent.get(key) != signature for key, _, _, signature in started(record))
+        return unsent + (record.final is not None and self._sent_final != final_state(record))
+
+    # Opening: what does MLflow have?
+
+    def _open(self, record: StudyRecord) -> None:
+        if self._parent is not None:
+            return
+        if self._client is None:
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient(self._tracking_uri)
+        self._experiment_id = self._find_or_create_experiment(record.dataset.name)
+        parent = self._find_or_create_parent(record)
+        self._read_children(parent)
+        self._curve_step = self._last_step(parent.run_id, "value")
+        self._parent = parent
+
+    def _find_or_create_experiment(self, name: str) -> str:
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            return str(self._client.create_experiment(name, artifact_location=self._artifact_location()))
+        if experiment.lifecycle_stage == "deleted":
+            _log.info(
+                "experiment %r was deleted in MLflow, which never gives a name free: restoring it", name
+            )
+            self._client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
+
+    def _artifact_location(self) -> str | None:
+        is_embedded = self._tracking_uri.startswith("sqlite:")  # A server has a place of its own.
+        return self._artifact_root.absolute().as_uri() if is_embedded and self._artifact_root else None
+
+    def _find_or_create_parent(self, record: StudyRecord) -> _Run:
+        study = study_id(record)
+        query = f"tags.`automl.study_id` = '{study}' AND tags.`automl.kind` = 'study'"
+        found = next(iter(self._search(query)), None)
+        if found is None:
+            start_ms = now_ms() - round(1000 * record.elapsed_seconds)
+            run = self._create_run(record.name, start_ms, study_tags(record))
+            self._parent_status = "RUNNING"
+        else:
+            run = _Run.read(found)
+            self._parent_status = found.info.status
+        self._log_inputs(run, record.dataset)
+        self._write_settings(run, record)
+        return run
+
+    def _write_settings(self, run: _Run, record: StudyRecord) -> None:
+        # MLflow's params never change; what a resume was given anew (another budget, say) goes into tags.
+        settings = settings_params(record)
+        new = {name: value for name, value in settings.items() if name not in run.params}
+        changed = {
+            f"automl.setting.{name}": value
+            for name, value in settings.items()
+            if run.params.get(name, value) != value
+        }
+        self._log(run, params=new, tags=changed)
+
+    def _read_children(self, parent: _Run) -> None:
+        self._children = {}
+        self._sent = {}
+        found = self._search(f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
+        # Ended ones last: should there be two of a kind (two drivers), the one that is whole is taken.
+        for run in sorted(found, key=lambda run: bool(run.info.status != "RUNNING")):
+            key = key_from_tags(run.data.tags)
+            if key is None:
+                continue
+            child = self._children[key] = _Run.read(run)
+            if child.has_ended:
+                reason = run.data.tags.get("automl.reason", "")
+                self._sent[key] = Signature(child.state, reason, int(child.metrics.get("epochs", 0)))
+
+    def _search(self, query: str) -> list[Any]:
+        runs: list[Any] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id],
+                query,
+                max_results=_PAGE_SIZE,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            runs.extend(page)
+            token = page.token
+            if not token:
+                return runs
+
+    def _last_step(self, run_id: str, metric: str) -> int | None:
+        return max((point.step for point in self._client.get_metric_history(run_id, metric)), default=None)
+
+    # Children: trials and finalists.
+
+    def _write_trials(self, record: StudyRecord, *, is_last: bool) -> None:
+        is_live_due = time.monotonic() >= self._live_due_at
+        for key, name, trial, signature in started(record):
+            is_sent = self._sent.get(key) == signature
+            if trial.state.is_final:
+                is_due = not is_sent
+            elif is_last:
+                is_due = not is_sent or self._children[key].is_open
+            else:
+                is_due = not is_sent and is_live_due and trial.seconds >= LIVE_SECONDS
+            if not is_due or self._refusals[key] >= REFUSALS:
+                continue
+            if self.stopped.is_set():
+                return
+            self._write_or_count_refusal(key, name, trial, record, is_last=is_last)
+            self._sent[key] = signature
+        if is_live_due:
+            self._live_due_at = time.monotonic() + LIVE_SECONDS
+
+    def _write_or_count_refusal(
+        self, key: RunKey, name: str, trial: TrialRecord, record: StudyRecord, *, is_last: bool
+    ) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._write_trial(key, name, trial, record, is_last=is_last)
+        except MlflowException as error:
+            if 400 <= error.get_http_status_code() < 429:
+                self._refusals[key] += 1
+                if self._refusals[key] == REFUSALS:
+                    _log.warning("MLflow refuses %s of study %s: %s", name, record.name, one_line(error))
+            raise
+
+    def _write_trial(
+        self, key: RunKey, name: str, trial: TrialRecord, record: StudyRecord, *, is_last: bool
+    ) -> None:
+        run = self._children.get(key)
+        tags = state_tags(trial)
+        if run is not None and run.has_ended:
+            # The trial ran again after it had ended; its earlier run goes to MLflow's trash, whole.
+            self._client.delete_run(run.run_id)
+            run = None
+        if run is None:
+            start_ms = now_ms() - round(1000 * trial.seconds)
+            run = self._create_run(name, start_ms, self._child_tags(key, trial, record) | tags)
+            self._children[key] = run
+            self._log_inputs(run, record.dataset)
+            tags = {}
+        elif not run.is_open:
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.is_open = True
+        self._write_epochs(run, trial, tags if run.state != trial.state else {})
+        run.state = trial.state
+        if trial.state.is_final or is_last:
+            self._end(run, run_status(trial.state), run.start_ms + round(1000 * trial.seconds))
+
+    def _write_epochs(self, run: _Run, trial: TrialRecord, tags: Mapping[str, str]) -> None:
+        if run.epochs is None:
+            run.epochs = self._last_step(run.run_id, EPOCH_MARK) or 0
+        groups = [epoch for epoch in epoch_metrics(trial.epochs, run.start_ms) if epoch[0].step > run.epochs]
+        if trial.state.is_final:
+            groups.append(_missing(run, summary_metrics(trial), run.start_ms + round(1000 * trial.seconds)))
+        params = {name: value for name, value in flatten(trial.config).items() if name not in run.params}
+        self._log(run, groups=groups, params=params, tags=tags)
+        run.epochs = max(run.epochs, trial.epochs[-1].epoch if trial.epochs else 0)
+
+    def _child_tags(self, key: RunKey, trial: TrialRecord, record: StudyRecord) -> dict[str, str]:
+        return common_tags(record) | {
+            "mlflow.parentRunId": self._open_parent().run_id,
+            "automl.kind": key.kind,
+            "automl.trial": str(trial.number),
+            "automl.seed": str(trial.seed),
+        }
+
+    # The parent: best value, final score, model, status.
+
+    def _open_parent(self) -> _Run:
+        if self._parent is None:
+            raise RuntimeError("the parent run is opened before anything is written")
+        return self._parent
+
+    def _write_curve(self, record: StudyRecord) -> None:
+        parent = self._open_parent()
+        points = [
+            Point("value", value, now_ms(), number)
+            for number, value in best_values(record)
+            if self._curve_step is None or number > self._curve_step
+        ]
+        if points and record.best is not None:
+            self._log(
+                parent,
+                groups=[[point] for point in points],
+                tags={"automl.best": trial_name(record.best.number)},
+            )
+            self._curve_step = points[-1].step
+
+    def _write_final(self, record: StudyRecord) -> None:
+        state = final_state(record)
+        if record.final is None or state == self._sent_final:
+            return
+        parent = self._open_parent()
+        # What a lost answer left in doubt is compared with what is there: a score is written once.
+        parent.metrics = dict(self._client.get_run(parent.run_id).data.metrics)
+        score = _missing(parent, final_metrics(record), now_ms())
+        self._log(parent, groups=[score], tags={"automl.best": trial_name(record.final.trial)})
+        if has_model(record):
+            self._write_model(record, parent)
+        self._sent_final = state
+
+    def _write_model(self, record: StudyRecord, parent: _Run) -> None:
+        """Do what `mlflow.models.Model.log` does, for a model that a worker has saved already."""
+        from mlflow.entities import LoggedModelOutput
+
+        model = self._find_or_create_model(record, parent)
+        if str(model.status) != "READY":
+            self._upload_model(record, parent, model)
+        outputs = self._client.get_run(parent.run_id).outputs
+        if any(output.model_id == model.model_id for output in (outputs.model_outputs if outputs else ())):
+            return
+        self._link_score(record, parent, model.model_id)
+        self._client.log_outputs(parent.run_id, [LoggedModelOutput(model.model_id, step=0)])
+
+    def _find_or_create_model(self, record: StudyRecord, parent: _Run) -> Any:
+        tags = {"automl.study_id": study_id(record), "automl.final": final_digest(record)}
+        query = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        found = self._client.search_logged_models([self._experiment_id], query)
+        for model in found:
+            if model.source_run_id == parent.run_id:
+                return model
+        return self._client.create_logged_model(
+            self._experiment_id,
+            name=re.sub(r"[/:.%\"']", "-", record.name),
+            source_run_id=parent.run_id,
+            tags=tags,
+            params=flatten(record.best.config) if record.best is not None else {},
+            model_type="keras",
+        )
+
+    def _upload_model(self, record: StudyRecord, parent: _Run, model: Any) -> None:
+        from mlflow.models import Model
+
+        folder = model_folder(record)
+        self._client.log_model_artifacts(model.model_id, str(folder))
+        # The worker could not know the model's id; the UI and the loader look for it in MLmodel.
+        description = Model.load(str(folder))
+        description.model_id = description.model_uuid = model.model_id
+        description.run_id, description.artifact_path = parent.run_id, model.artifact_location
+        with tempfile.TemporaryDirectory() as scratch:
+            description.save(str(Path(scratch) / "MLmodel"))
+            self._client.log_model_artifact(model.model_id, str(Path(scratch) / "MLmodel"))
+        self._client.finalize_logged_model(model.model_id, "READY")
+
+    def _link_score(self, record: StudyRecord, parent: _Run, model_id: str) -> None:
+        # The same points, with the model's id: its page shows them, and the store knows the run's again.
+        from mlflow.entities import Metric
+
+        points = [
+            Metric(point.key, point.value, point.timestamp, point.step, model_id=model_id)
+            for name in final_metrics(record)
+            for point in self._client.get_metric_history(parent.run_id, name)[-1:]
+        ]
+        self._client.log_batch(parent.run_id, metrics=points)
+
+    def _set_status(self, status: str) -> None:
+        if status == self._parent_status:
+            return
+        parent = self._open_parent()
+        if status == "RUNNING":
+            self._client.update_run(parent.run_id, status=status)
+        else:
+            self._client.set_terminated(parent.run_id, status=status)
+        self._parent_status = status
+
+    # MLflow's calls.
+
+    def _create_run(self, name: str, start_ms: int, tags: Mapping[str, str]) -> _Run:
+        run = self._client.create_run(
+            self._experiment_id, start_time=start_ms, tags=dict(tags), run_name=name
+        )
+        return _Run(run_id=run.info.run_id, start_ms=start_ms)
+
+    def _log_inputs(self, run: _Run, spec: DatasetSpec) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(**dataset_fields(spec))
+        self._client.log_inputs(
+            run.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+        )
+
+    def _log(
+        self,
+        run: _Run,
+        *,
+        groups: Iterable[Sequence[Point]] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write groups of metrics (none is torn apart), params and tags in as few calls as MLflow allows."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        metrics = [[Metric(*point) for point in points] for points in _packed(groups)]
+        named = [Param(name, value) for name, value in (params or {}).items()]
+        calls: list[Any] = list(zip_longest(metrics, _sliced(named, _PARAMS_PER_CALL), fillvalue=[])) or [
+            ([], [])
+        ]
+        run_tags = [RunTag(name, value) for name, value in (tags or {}).items()]
+        for index, (some_metrics, some_params) in enumerate(calls):
+            # Tags come last: once they say how a trial ended, everything else is there.
+            some_tags = run_tags if index == len(calls) - 1 else []
+            if some_metrics or some_params or some_tags:
+                self._client.log_batch(run.run_id, metrics=some_metrics, params=some_params, tags=some_tags)
+        run.params.update(params or {})
+
+    def _end(self, run: _Run, status: str, end_ms: int) -> None:
+        self._client.set_terminated(run.run_id, status=status, end_time=end_ms)
+        run.is_open = False
+        run.params, run.metrics = {}, {}  # Never asked for again, and 10,000 of them take room.
+
+
+def _packed(groups: Iterable[Sequence[Point]]) -> Iterator[list[Point]]:
+    """Join groups to as few lists as fit into one call each."""
+    pack: list[Point] = []
+    for group in groups:
+        if pack and len(pack) + len(group) > _METRICS_PER_CALL:
+            yield pack
+            pack = []
+        pack.extend(group)
+    if pack:
+        yield pack
+
+
+def _sliced(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _missing(run: _Run, values: Mapping[str, float], timestamp_ms: int) -> list[Point]:
+    """Return the metrics of a whole run that are not there, or are there with another value."""
+
+    def is_there(name: str, value: float) -> bool:
+        known = run.metrics.get(name)
+        return known is not None and (known == value or (math.isnan(known) and math.isnan(value)))
+
+    return [
+        Point(name, value, timestamp_ms, 0) for name, value in values.items() if not is_there(name, value)
+    ]

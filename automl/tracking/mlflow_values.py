@@ -1,0 +1,305 @@
+"""What the MLflow tracker writes: records of a study as names, values, tags and params. No mlflow in here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from automl.dataset_spec import DatasetSpec
+from automl.records import Config, EpochReport, TrialRecord, TrialState
+from automl.study_record import StudyRecord, mean_and_spread
+
+EPOCH_MARK = "epoch_seconds"
+"""Every epoch has this metric, written last of all: its last step says how far a run got."""
+
+# What MLflow's stores take, or an older server's did.
+_PARAM_LENGTH = 6000
+_TAG_LENGTH = 5000
+_NAME_LENGTH = 250
+_DIGEST_LENGTH = 36
+
+
+class RunKey(NamedTuple):
+    """Which child run; `seed` is 0 for trials, whose number says it all."""
+
+    kind: str
+    number: int
+    seed: int
+
+
+class Signature(NamedTuple):
+    """What tells one state of a trial from another: equal signatures need no writing."""
+
+    state: str
+    reason: str
+    epochs: int
+
+
+class Point(NamedTuple):
+    """A metric's value, in the order of `mlflow.entities.Metric`'s arguments."""
+
+    key: str
+    value: float
+    timestamp_ms: int
+    step: int
+
+
+def flatten(config: Config | Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return a config as MLflow params: names joined by dots, values as strings.
+
+    A `Repeat` gives its number of items and the items' params, numbered from 0.
+
+    Example:
+        >>> flatten({"hidden": [{"units": 64}, {"units": 32}], "activation": "relu"})
+        {'hidden': '2', 'hidden.0.units': '64', 'hidden.1.units': '32', 'activation': 'relu'}
+    """
+    params: dict[str, str] = {}
+    for name, value in config.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            params |= flatten(value, f"{path}.")
+        elif isinstance(value, list | tuple) and all(isinstance(item, Mapping) for item in value):
+            params[_clean(path)] = str(len(value))
+            for index, item in enumerate(value):
+                params |= flatten(item, f"{path}.{index}.")
+        else:
+            params[_clean(path)] = str(value)[:_PARAM_LENGTH]
+    return params
+
+
+def _clean(path: str) -> str:
+    # MLflow takes few characters in names, and slashes make folders of them.
+    return re.sub(r"[^\w.\- ]", "_", path)[:_NAME_LENGTH]
+
+
+def started(record: StudyRecord) -> Iterator[tuple[RunKey, str, TrialRecord, Signature]]:
+    """Yield key, run name, record and signature of every trial and finalist that has begun."""
+    for trial in record.trials:
+        if trial.state is not TrialState.WAITING:
+            yield RunKey("trial", trial.number, 0), trial_name(trial.number), trial, _signature(trial)
+    ordinals: Counter[int] = Counter()
+    for finalist in record.finalists:
+        ordinals[finalist.number] += 1
+        if finalist.state is not TrialState.WAITING:
+            name = f"finalist-{finalist.number:04d}-seed-{ordinals[finalist.number]}"
+            yield RunKey("finalist", finalist.number, finalist.seed), name, finalist, _signature(finalist)
+
+
+def trial_name(number: int) -> str:
+    """Return the name of a trial's run, which sorts by number."""
+    return f"trial-{number:04d}"
+
+
+def _signature(trial: TrialRecord) -> Signature:
+    return Signature(trial.state.value, trial.reason, len(trial.epochs))
+
+
+def key_from_tags(tags: Mapping[str, str]) -> RunKey | None:
+    """Return which child run has these tags, or None for somebody else's run under our parent."""
+    kind = tags.get("automl.kind")
+    if kind == "trial":
+        return RunKey(kind, int(tags["automl.trial"]), 0)
+    if kind == "finalist":
+        return RunKey(kind, int(tags["automl.trial"]), int(tags["automl.seed"]))
+    return None
+
+
+def epoch_metrics(reports: Sequence[EpochReport], start_ms: int) -> Iterator[list[Point]]:
+    """Yield each epoch's metrics, timed from the run's start: written twice, they are the same points."""
+    seconds = 0.0
+    for report in reports:
+        seconds += report.seconds
+        values = {_clean(name): value for name, value in report.metrics.items()} | {EPOCH_MARK: report.seconds}
+        time_ms = start_ms + round(1000 * seconds)
+        yield [Point(name, _finite_or_nan(value), time_ms, report.epoch) for name, value in values.items()]
+
+
+def _finite_or_nan(value: float) -> float:
+    # MLflow's stores keep NaN, but turn infinity into 1.8e308, which no chart survives.
+    return float(value) if math.isfinite(value) else math.nan
+
+
+def summary_metrics(trial: TrialRecord) -> dict[str, float]:
+    """Return the metrics of a trial that has ended."""
+    values = {
+        "value": trial.value,
+        "best_epoch": trial.best_epoch,
+        "epochs": len(trial.epochs),
+        "parameter_count": trial.parameter_count,
+        "compile_seconds": trial.compile_seconds,
+        "seconds": trial.seconds,
+    }
+    return {name: _finite_or_nan(value) for name, value in values.items() if value is not None}
+
+
+def state_tags(trial: TrialRecord) -> dict[str, str]:
+    """Return the tags that say where a trial stands, and why."""
+    message = trial.message[-_TAG_LENGTH:]  # The end of a traceback says what happened.
+    tags = {"automl.state": trial.state.value, "automl.reason": trial.reason, "automl.message": message}
+    return {name: value for name, value in tags.items() if value}
+
+
+def run_status(state: TrialState) -> str:
+    """Return MLflow's status for a trial that is written no further."""
+    if state is TrialState.FAILED:
+        return "FAILED"
+    return "FINISHED" if state.is_final else "KILLED"
+
+
+def best_values(record: StudyRecord) -> Iterator[tuple[int, float]]:
+    """Yield the best value after each trial, in the order of their numbers, up to the first still going.
+
+    A trial that is paused holds nothing up: nobody knows whether it will ever go on.
+    """
+    best: float | None = None
+    for trial in record.trials:
+        if trial.state in (TrialState.WAITING, TrialState.RUNNING):
+            return
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.value is not None:
+            best = trial.value if best is None or record.objective.better(trial.value, best) else best
+        if best is not None:
+            yield trial.number, _finite_or_nan(best)
+
+
+def final_metrics(record: StudyRecord) -> dict[str, float]:
+    """Return the sealed test's verdict as metrics; empty before there is one."""
+    final = record.final
+    if final is None:
+        return {}
+    low, high = final.interval
+    metrics = {f"test_{name}": value for name, value in final.metrics.items()}
+    metrics |= {"test_interval_low": low, "test_interval_high": high}
+    for name in final.metrics:
+        values = tuple(seed[name] for seed in final.seed_metrics if name in seed)
+        if values:
+            metrics[f"test_{name}_mean"], metrics[f"test_{name}_spread"] = mean_and_spread(values)
+    return {name: _finite_or_nan(value) for name, value in metrics.items()}
+
+
+def model_folder(record: StudyRecord) -> Path:
+    """Return where a worker saves the final model in MLflow's format."""
+    return record.folder / "model" / "mlflow"
+
+
+def has_model(record: StudyRecord) -> bool:
+    """Return True when a worker has saved the final model in MLflow's format."""
+    return (model_folder(record) / "MLmodel").is_file()
+
+
+def final_state(record: StudyRecord) -> object:
+    """Return what must be in MLflow of a final score; the model may come to its folder a little later."""
+    return (record.final, has_model(record)) if record.final is not None else None
+
+
+def final_digest(record: StudyRecord) -> str:
+    """Return what tells one final score of a study from another; empty before there is one."""
+    return _digest(json.dumps(record.final.to_json(), sort_keys=True)) if record.final is not None else ""
+
+
+def study_status(record: StudyRecord, *, is_last: bool) -> str:
+    """Return MLflow's status for a study; KILLED where its last record is not its end."""
+    runs = (*record.trials, *record.finalists)
+    is_busy = any(trial.state is TrialState.RUNNING for trial in runs)
+    if record.final is not None and not is_busy:
+        return "FINISHED"
+    if not is_last:
+        return "RUNNING"
+    has_usable = bool(record.ranked)
+    if is_busy or (has_usable and record.settings.get("finalists")):
+        return "KILLED"
+    return "FINISHED" if has_usable else "FAILED"
+
+
+def study_id(record: StudyRecord) -> str:
+    """Return what tells studies of one name apart where several home folders share a server."""
+    given = record.settings.get("study_id")
+    return re.sub(r"\W", "-", str(given)) if given else _digest(str(record.folder.resolve()))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def common_tags(record: StudyRecord) -> dict[str, str]:
+    """Return the tags that every run of a study has."""
+    return {
+        "automl.study": record.name,
+        "automl.study_id": study_id(record),
+        "automl.space": record.space,
+        "automl.fingerprint": record.dataset.fingerprint,
+        "mlflow.source.name": "automl",
+        "mlflow.source.type": "LOCAL",
+    }
+
+
+def study_tags(record: StudyRecord) -> dict[str, str]:
+    """Return the tags of the parent run."""
+    return common_tags(record) | {"automl.kind": "study", "mlflow.note.content": _note(record)[:_TAG_LENGTH]}
+
+
+def _note(record: StudyRecord) -> str:
+    """Return the description that MLflow shows on the study's page: what was searched, as Markdown."""
+    aim = f"{record.objective.metric} ({record.objective.direction})"
+    rows = [
+        [row.get(column, "") for column in ("name", "range", "default", "when")] for row in record.space_table
+    ]
+    table = [["parameter", "range", "default", "when"], ["---"] * 4, *rows]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+    return "\n".join([f"Search of `{record.space}` on `{record.dataset.name}` for {aim}.", "", *lines])
+
+
+def settings_params(record: StudyRecord) -> dict[str, str]:
+    """Return the params of the parent run: what was asked for."""
+    objective = f"{record.objective.metric}:{record.objective.direction}"
+    asked = {
+        name: value for name, value in record.settings.items() if value is not None and name != "study_id"
+    }
+    return flatten({"space": record.space, "objective": objective, **asked})
+
+
+def dataset_fields(spec: DatasetSpec) -> dict[str, str]:
+    """Return the arguments of `mlflow.entities.Dataset`, in the shape that the UI can show."""
+    features = [_tensor(one.name, one.raw_shape) for one in spec.inputs]
+    targets = [_tensor(one.name, (one.units,)) for one in spec.outputs]
+    rows = {
+        "train_rows": spec.train_rows,
+        "validation_rows": spec.validation_rows,
+        "test_rows": spec.test_rows,
+    }
+    outputs = {one.name: {"task": one.task.value, "labels": len(one.labels)} for one in spec.outputs}
+    schema = {"mlflow_tensorspec": {"features": json.dumps(features), "targets": json.dumps(targets)}}
+    return {
+        "name": spec.name,
+        "digest": spec.fingerprint[:_DIGEST_LENGTH],
+        "source_type": "automl",
+        "source": json.dumps({"uri": spec.name}),
+        "schema": json.dumps(schema),
+        "profile": json.dumps({**rows, "fingerprint": spec.fingerprint, "outputs": outputs}),
+    }
+
+
+def _tensor(name: str, shape: Sequence[int]) -> dict[str, Any]:
+    return {"name": name, "type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, *shape]}}
+
+
+def now_ms() -> int:
+    """Return the time in milliseconds since 1970, as MLflow counts it."""
+    return time.time_ns() // 1_000_000
+
+
+def without_password(text: str) -> str:
+    """Return a text without the user name and password of the URLs in it."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+def one_line(error: Exception) -> str:
+    """Return the first line of an error's message, fit for a log."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return without_password(first)[:200]

@@ -1,0 +1,29 @@
+"""How a trial fails: with a typed reason, mapped here once from whatever was raised."""
+
+from __future__ import annotations
+
+import traceback
+
+from automl.records import FailureReason
+
+_MESSAGE_LINES = 12  # enough to see the user's own frame and the error
+
+
+class TrialFailure(Exception):
+    """A trial cannot go on; `reason` says why in the study's terms."""
+
+    def __init__(self, reason: FailureReason, message: str) -> None:
+        """Remember the reason and a message of a few lines."""
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+def as_failure(error: Exception, otherwise: FailureReason) -> TrialFailure:
+    """Map any exception to a typed failure; what is not recognised becomes `otherwise`."""
+    if isinstance(error, TrialFailure):
+        return error
+    # TensorFlow's ResourceExhaustedError is known by name: this module must not import tensorflow.
+    exhausted = isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+    lines = "".join(traceback.format_exception(error)).strip().splitlines()
+    return TrialFailure(FailureReason.OOM if exhausted else otherwise, "\n".join(lines[-_MESSAGE_LINES:]))

@@ -1,0 +1,32 @@
+"""`TrialJob`: what a worker is told of one trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from automl.objective import Objective
+from automl.records import Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialJob:
+    """What a worker is told of one trial.
+
+    Attributes:
+        number: The trial's number.
+        config: What to train.
+        seed: Seed of weights, dropout and shuffling.
+        epochs: Cap on epochs; an `epochs` parameter of the config may lower it.
+        patience: Epochs without a better objective after which training stops; 0 turns that off.
+        objective: What is optimised.
+        weights_path: Where to save the weights of the best epoch (`.npz`, arrays in the order of `model.variables`); None to save nothing.
+    """
+
+    number: int
+    config: Config
+    seed: int
+    epochs: int
+    patience: int
+    objective: Objective
+    weights_path: Path | None = None

@@ -1,0 +1,187 @@
+"""Compiled epochs: a whole pass over resident tensors is one call into TensorFlow.
+
+The step is the one that `keras.Model.train_step` takes: forward pass, `compute_loss` (regularisation included), gradients,
+`optimizer.apply_gradients`. Given the same seed and batch order it gives the losses of `model.fit`, without its per-batch
+Python, callbacks and input pipeline. Metrics are not accumulated batch by batch: the predictions of the epoch are kept and
+scored once (`metrics.py`). A model that overrides `train_step` has its own step called instead.
+
+Shuffling depends on (seed, epoch) only, so that a resumed trial sees the batches it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from automl.training.metrics import Array
+
+_EVALUATION_ROWS = 2048  # a batch of evaluation; large, but small enough for convolutions on images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What one pass over a split gave.
+
+    Attributes:
+        loss: Mean loss over rows, regularisation included.
+        predictions: The model's outputs, one array an output, in the order of `rows`; empty where the model's own
+            `train_step` was called, which does not show them.
+        rows: Indices of the rows in the order in which they were visited.
+        metrics: Metrics that a model's own `train_step` returned.
+    """
+
+    loss: float
+    predictions: tuple[Array, ...]
+    rows: Array
+    metrics: dict[str, float]
+
+
+class TrainingLoop:
+    """Trains and evaluates one compiled model over arrays that fit in memory."""
+
+    def __init__(self, model: Any, inputs: Sequence[Array], outputs: Sequence[Array], *, batch_size: int, seed: int) -> None:
+        """Copy the training rows into tensors; nothing is traced before the first epoch.
+
+        Args:
+            model: A compiled `keras.Model`.
+            inputs: One array an input, shape (rows, *input_shape), float32.
+            outputs: One array an output, shape (rows, ...), as the loss takes them.
+            batch_size: Rows a step; the last batch of an epoch is smaller where the rows do not divide.
+            seed: Seed of the order of the rows.
+        """
+        self._model = model
+        self._seed = seed
+        self._data = _tensors(inputs, outputs)
+        self._row_count = len(inputs[0])
+        self._batch_size = batch_size
+        model.optimizer.build(model.trainable_variables)
+        self._own_step = _overrides_train_step(model)
+        step = self._model_train_step if self._own_step else self._train_step
+        self._train = _compile_sweep(step, 0 if self._own_step else len(model.outputs))
+
+    def trace(self) -> None:
+        """Trace the epoch now, so that its time is not counted as training."""
+        _trace(self._train, self._data, self._batch_size)
+
+    def train_epoch(self, epoch: int) -> Sweep:
+        """Train on every row once, in the order of (seed, epoch).
+
+        Args:
+            epoch: Number of the epoch, from 1.
+        """
+        rows = np.random.default_rng([self._seed, epoch]).permutation(self._row_count).astype("int32")
+        if self._own_step:
+            self._model.reset_metrics()
+        loss, predictions = _run(self._train, self._data, rows, self._batch_size)
+        if not self._own_step:
+            return Sweep(loss=loss, predictions=predictions, rows=rows, metrics={})
+        results = {name: float(value) for name, value in self._model.get_metrics_result().items()}
+        return Sweep(loss=results.get("loss", loss), predictions=(), rows=rows, metrics=results)
+
+    def _train_step(self, x: Any, y: Any) -> tuple[Any, tuple[Any, ...]]:
+        import tensorflow as tf
+
+        model = self._model
+        with tf.GradientTape() as tape:
+            prediction = model(x, training=True)
+            loss = model.compute_loss(x=x, y=y, y_pred=prediction, training=True)
+            scaled = model.optimizer.scale_loss(loss)
+        variables = model.trainable_weights
+        model.optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
+        return loss, _as_tuple(prediction)
+
+    def _model_train_step(self, x: Any, y: Any) -> tuple[Any, tuple[Any, ...]]:
+        import tensorflow as tf
+
+        results = self._model.train_step((x, y))
+        return tf.cast(results.get("loss", 0.0), "float32"), ()
+
+
+class Evaluator:
+    """Evaluates one compiled model over arrays that fit in memory, in large batches."""
+
+    def __init__(self, model: Any, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        """Copy the rows into tensors; arguments as for `TrainingLoop`."""
+        self._model = model
+        self._data = _tensors(inputs, outputs)
+        self._rows = np.arange(len(inputs[0]), dtype="int32")
+        self._sweep = _compile_sweep(self._step, len(model.outputs))
+
+    def trace(self) -> None:
+        """Trace the evaluation now, so that its time is not counted as training."""
+        _trace(self._sweep, self._data, _EVALUATION_ROWS)
+
+    def evaluate(self) -> Sweep:
+        """Return loss and predictions for every row, in order."""
+        loss, predictions = _run(self._sweep, self._data, self._rows, _EVALUATION_ROWS)
+        return Sweep(loss=loss, predictions=predictions, rows=self._rows, metrics={})
+
+    def _step(self, x: Any, y: Any) -> tuple[Any, tuple[Any, ...]]:
+        prediction = self._model(x, training=False)
+        loss = self._model.compute_loss(x=x, y=y, y_pred=prediction, training=False)
+        return loss, _as_tuple(prediction)
+
+
+def _overrides_train_step(model: Any) -> bool:
+    import keras
+
+    return type(model).train_step is not keras.Model.train_step
+
+
+def _tensors(inputs: Sequence[Array], outputs: Sequence[Array]) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    def resident(arrays: Sequence[Array]) -> Any:
+        tensors = [tf.constant(array) for array in arrays]
+        return tensors[0] if len(tensors) == 1 else tensors
+
+    return resident(inputs), resident(outputs)
+
+
+def _as_tuple(prediction: Any) -> tuple[Any, ...]:
+    return tuple(prediction) if isinstance(prediction, list | tuple) else (prediction,)
+
+
+def _trace(sweep: Any, data: tuple[Any, Any], batch_size: int) -> None:
+    import tensorflow as tf
+
+    sweep.get_concrete_function(data, tf.TensorSpec([None], "int32"), tf.constant(batch_size))
+
+
+def _run(sweep: Any, data: tuple[Any, Any], rows: Array, batch_size: int) -> tuple[float, tuple[Array, ...]]:
+    import tensorflow as tf
+
+    total, predictions = sweep(data, tf.constant(rows), tf.constant(batch_size))
+    return float(total) / len(rows), tuple(one.numpy() for one in predictions)
+
+
+def _compile_sweep(step: Callable[[Any, Any], tuple[Any, tuple[Any, ...]]], output_count: int) -> Any:
+    """Return a compiled function of (data, rows, batch size) that calls `step` for one batch of rows after the other.
+
+    It gives the sum over rows of the batch losses, as `fit` weights them, and the predictions row after row. The batch size is
+    no part of its signature: the smaller last batch, and any other batch size, run in the same trace.
+    """
+    import tensorflow as tf
+
+    # No XLA: on CPUs it is slower here and draws other random numbers than `fit` does.
+    @tf.function(jit_compile=False)
+    def sweep(data: Any, rows: Any, batch_size: Any) -> Any:
+        row_count = tf.shape(rows)[0]
+        batches = (row_count + batch_size - 1) // batch_size
+        collected = tuple(tf.TensorArray("float32", size=batches, infer_shape=False) for _ in range(output_count))
+        total = tf.constant(0.0)
+        for batch in tf.range(batches):
+            chosen = rows[batch * batch_size : (batch + 1) * batch_size]
+            x, y = tf.nest.map_structure(lambda whole: tf.gather(whole, chosen), data)  # noqa: B023
+            loss, predictions = step(x, y)
+            total += tf.cast(loss, "float32") * tf.cast(tf.shape(chosen)[0], "float32")
+            collected = tuple(
+                array.write(batch, tf.cast(one, "float32"))
+                for array, one in zip(collected, predictions, strict=True)
+            )
+        return total, tuple(array.concat() for array in collected)
+
+    return sweep

@@ -1,0 +1,71 @@
+"""The trial function that every executor runs: a generator that yields epoch reports and is sent decisions.
+
+It knows neither Optuna nor Ray nor MLflow, and never raises: whatever goes wrong becomes a failed `TrialResult`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+
+import psutil
+
+from automl.data import PreparedDataset
+from automl.records import Decision, EpochReport, FailureReason, TrialResult, TrialState
+from automl.search_space import Build
+from automl.training.failures import as_failure
+from automl.training.job import TrialJob
+from automl.training.trainer import Trainer
+
+Trial = Generator[EpochReport, Decision, TrialResult]
+
+
+def run_trial(job: TrialJob, build: Build, data: PreparedDataset) -> Trial:
+    """Train one model, epoch by epoch.
+
+    Args:
+        job: What to train, and for how long at most.
+        build: The space's builder.
+        data: The prepared dataset; its test split is not read.
+
+    Yields:
+        A report after every epoch; expects a `Decision` to be sent.
+
+    Returns:
+        How the trial ended. `PRUNED` where it was sent `STOP` (the caller knows why), `PAUSED` where it was sent `PAUSE`,
+        `FAILED` with a typed reason where anything was raised.
+
+    Example:
+        ```python
+        trial = run_trial(job, space.build, prepared)
+        report = next(trial)
+        report = trial.send(Decision.CONTINUE)
+        ```
+    """
+    trainer = Trainer(job, build, data)
+    try:
+        ended = yield from _train(trainer)
+        if job.weights_path is not None:
+            trainer.save_best_weights(job.weights_path)
+    except Exception as error:  # noqa: BLE001 - the border where every error of a trial becomes a typed failure
+        failure = as_failure(error, FailureReason.CRASHED)
+        ended = TrialResult(state=TrialState.FAILED, reason=failure.reason.value, message=failure.message)
+    return replace(
+        ended,
+        parameter_count=trainer.parameter_count,
+        compile_seconds=trainer.compile_seconds,
+        resident_memory_bytes=psutil.Process().memory_info().rss,
+    )
+
+
+def _train(trainer: Trainer) -> Trial:
+    trainer.compile()
+    for epoch in range(1, trainer.epochs + 1):
+        decision = yield trainer.train_epoch(epoch)
+        if decision is Decision.STOP:
+            return TrialResult(state=TrialState.PRUNED)
+        if decision is Decision.PAUSE:
+            return TrialResult(state=TrialState.PAUSED)
+        if trainer.is_out_of_patience:
+            return TrialResult(state=TrialState.COMPLETE, reason="patience")
+    return TrialResult(state=TrialState.COMPLETE, reason="epochs")

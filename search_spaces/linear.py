@@ -1,0 +1,30 @@
+"""`linear`: softmax, logistic or linear regression on the flattened inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from automl import Choice, DatasetSpec, SearchSpace, input_layers, output_layers, training_parameters
+from search_spaces.blocks import weight_parameters
+
+
+def build(config: dict[str, Any], spec: DatasetSpec) -> Any:
+    """Return a model of one dense layer, its inputs normalised where wanted."""
+    import keras
+
+    inputs, x = input_layers(spec)
+    x = keras.layers.Flatten()(x)
+    if config["batch_normalization"]:
+        x = keras.layers.BatchNormalization()(x)
+    penalty = keras.regularizers.L1L2(l1=config.get("l1", 0.0), l2=config.get("l2", 0.0))
+    return keras.Model(
+        inputs,
+        output_layers(x, spec, kernel_initializer=config["initializer"], kernel_regularizer=penalty),
+    )
+
+
+space = SearchSpace(
+    "linear",
+    [Choice("batch_normalization", [False, True]), *weight_parameters(), *training_parameters()],
+    build,
+)

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from automl.data import RawDataset, raw_from_arrays
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "datasets"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    folder = os.environ.get("AUTOML_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("AUTOML_DATA names no folder of real data")
+    return Path(folder)
+
+
+@pytest.fixture
+def numbered() -> Callable[..., RawDataset]:
+    """Make datasets whose only feature is the number of the row, so that rows can be followed through a split."""
+
+    def make(y: np.ndarray, *, test_rows: int = 0, seed: int = 0) -> RawDataset:
+        x = np.arange(len(y), dtype=np.float64)[:, None]
+        given = (x[:test_rows] + 0.5, y[:test_rows]) if test_rows else (None, None)
+        return raw_from_arrays(f"numbered{seed}", x, y, *given, columns=("row",))
+
+    return make

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from automl.data import PreparedDataset, RawDataset, load, prepare, raw_from_arrays
+from automl.data.prepare import _published
+from automl.dataset_spec import DatasetSpec, InputKind, Task
+from automl.errors import DataError, RequestError, SurroundingsError
+
+Numbered = Callable[..., RawDataset]
+IRIS_CODE = (
+    "import sys; from pathlib import Path; from automl.data import load, prepare;"
+    "prepare(load('iris'), task=None, split_seed=0, cache=Path(sys.argv[1]))"
+)
+
+
+def _prepare(
+    raw: RawDataset, cache: Path, *, task: Task | None = None, split_seed: int = 0
+) -> PreparedDataset:
+    return prepare(raw, task=task, split_seed=split_seed, cache=cache)
+
+
+def _raw_rows(prepared: PreparedDataset, encoded: np.ndarray) -> list[float]:
+    """Return the row numbers that `numbered` gave as the only feature."""
+    (encoding,) = prepared.encodings
+    rows = encoded[:, 0] * np.sqrt(encoding.variance[0]) + encoding.mean[0]
+    return [round(2 * float(row)) / 2 for row in rows]
+
+
+def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(file): (file.stat().st_mtime_ns, file.stat().st_ino)
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+def test_the_spec_says_what_was_prepared(cache: Path) -> None:
+    prepared = _prepare(load("iris"), cache)
+    spec = prepared.spec
+    assert (spec.name, spec.train_rows, spec.validation_rows, spec.test_rows) == ("iris", 96, 24, 30)
+    assert (spec.inputs[0].kind, spec.inputs[0].columns[0]) == (InputKind.NUMERIC, "sepal length (cm)")
+    assert (spec.output.units, spec.output.labels[0], len(spec.fingerprint)) == (3, "setosa", 16)
+    assert prepared.folder == cache / spec.fingerprint
+    assert DatasetSpec.from_json(json.loads((prepared.folder / "spec.json").read_text())) == spec
+    assert PreparedDataset.open(prepared.folder) == prepared
+
+
+def test_the_splits_are_memory_maps_of_the_right_shape(cache: Path) -> None:
+    prepared = _prepare(load("iris"), cache)
+    for split, rows in (
+        (prepared.split("train"), 96),
+        (prepared.split("validation"), 24),
+        (prepared.sealed_test(), 30),
+    ):
+        (x,), (y,) = split.inputs, split.outputs
+        assert isinstance(x, np.memmap)
+        assert isinstance(y, np.memmap)
+        assert (x.shape, x.dtype, y.shape, y.dtype, split.rows) == (
+            (rows, 4),
+            np.float32,
+            (rows,),
+            np.int32,
+            rows,
+        )
+        with pytest.raises(ValueError, match="read-only"):
+            x[0] = 0
+
+
+def test_the_test_split_is_sealed(cache: Path) -> None:
+    with pytest.raises(RequestError, match="sealed"):
+        _prepare(load("iris"), cache).split("test")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("y", [np.arange(200) % 4, np.linspace(0, 1, 200)])
+def test_the_splits_are_disjoint_and_complete(numbered: Numbered, cache: Path, y: np.ndarray) -> None:
+    prepared = _prepare(numbered(y), cache)
+    splits = [prepared.split("train"), prepared.split("validation"), prepared.sealed_test()]
+    rows = [_raw_rows(prepared, split.inputs[0]) for split in splits]
+    assert [len(one) for one in rows] == [128, 32, 40]
+    assert sorted(rows[0] + rows[1] + rows[2]) == list(range(200))
+
+
+def test_inputs_and_targets_stay_together(numbered: Numbered, cache: Path) -> None:
+    y = np.arange(200) % 4
+    prepared = _prepare(numbered(y), cache)
+    for split in (prepared.split("train"), prepared.split("validation"), prepared.sealed_test()):
+        assert [row % 4 for row in _raw_rows(prepared, split.inputs[0])] == split.outputs[0].tolist()
+
+
+def test_a_given_test_split_stays_the_test_split(numbered: Numbered, cache: Path) -> None:
+    prepared = _prepare(numbered(np.arange(100) % 2, test_rows=30), cache)
+    assert (prepared.spec.train_rows, prepared.spec.validation_rows, prepared.spec.test_rows) == (80, 20, 30)
+    assert _raw_rows(prepared, prepared.sealed_test().inputs[0]) == [row + 0.5 for row in range(30)]
+
+
+def test_scaling_is_fitted_on_training_rows_only(numbered: Numbered, cache: Path) -> None:
+    raw = numbered(np.linspace(0, 9, 100))
+    prepared = _prepare(raw, cache)
+    train = prepared.split("train")
+    assert train.inputs[0].mean() == pytest.approx(0, abs=1e-5)
+    assert train.inputs[0].std() == pytest.approx(1, abs=1e-5)
+    assert train.outputs[0].std() == pytest.approx(1, abs=1e-5)
+    held = np.concatenate(
+        [
+            _raw_rows(prepared, prepared.split("validation").inputs[0]),
+            _raw_rows(prepared, prepared.sealed_test().inputs[0]),
+        ]
+    ).astype(int)
+    x = raw.x_train.copy()
+    x[held] += 1e6
+    changed = raw_from_arrays(raw.name, x, raw.y_train, content_hash=raw.content_hash)
+    again = _prepare(changed, cache / "other")
+    assert again.encodings == prepared.encodings
+    np.testing.assert_array_equal(again.split("train").inputs[0], train.inputs[0])
+
+
+def test_the_raw_example_holds_raw_training_rows(cache: Path) -> None:
+    raw = load("digits")
+    prepared = _prepare(raw, cache)
+    example = prepared.raw_example()
+    assert (example.shape, example.dtype) == ((5, 64), raw.x_train.dtype)
+    np.testing.assert_array_equal(
+        prepared.encodings[0].encode(example), prepared.split("train").inputs[0][:5]
+    )
+
+
+def test_images_and_two_classes(cache: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, 6, 4), dtype=np.uint8)
+    prepared = _prepare(raw_from_arrays("m", images, np.arange(50) % 2 == 0), cache)
+    assert (prepared.spec.inputs[0].raw_shape, prepared.spec.input_shape) == ((6, 4), (6, 4, 1))
+    assert prepared.spec.output.labels == (False, True)
+    assert prepared.split("train").outputs[0].shape == (32, 1)
+    assert PreparedDataset.open(prepared.folder).spec == prepared.spec
+
+
+def test_the_second_time_nothing_is_written(cache: Path) -> None:
+    prepared = _prepare(load("iris"), cache)
+    before = _stamps(cache)
+    assert _prepare(load("iris"), cache) == prepared
+    assert _prepare(load("iris"), cache, task=Task.MULTICLASS) == prepared
+    assert _stamps(cache) == before
+
+
+def test_what_makes_another_dataset(cache: Path) -> None:
+    raw = load("digits")
+    others = [
+        _prepare(raw, cache),
+        _prepare(raw, cache, split_seed=1),
+        _prepare(raw, cache, task=Task.REGRESSION),
+        _prepare(replace(raw, target="other"), cache),
+        _prepare(replace(raw, content_hash="0"), cache),
+        _prepare(replace(raw, test_hash="0"), cache),
+    ]
+    assert len({prepared.spec.fingerprint for prepared in others}) == len(others)
+
+
+def test_a_copy_under_another_name_shares_the_arrays(cache: Path) -> None:
+    raw = load("iris")
+    one, other = _prepare(raw, cache), _prepare(replace(raw, name="flowers"), cache)
+    assert (one.folder, other.spec.name) == (other.folder, "flowers")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_unusable_features_are_refused(cache: Path, value: float) -> None:
+    raw = load("iris")
+    x = raw.x_train.copy()
+    x[3:5, 1] = value
+    bad = replace(raw, x_train=x, columns=("a", "b", "c", "d"))
+    with pytest.raises(DataError, match="in 2 of 150 rows, columns 'b'; expected finite numbers"):
+        _prepare(bad, cache)
+    with pytest.raises(DataError, match="of the test split hold"):
+        _prepare(replace(raw, x_test=x, y_test=raw.y_train), cache)
+    assert not cache.exists() or not list(cache.iterdir())
+
+
+def test_arrays_without_columns_count_rows_only(cache: Path) -> None:
+    x = np.zeros((20, 3, 2))
+    x[4] = np.nan
+    with pytest.raises(DataError, match="in 1 of 20 rows; expected finite"):
+        _prepare(raw_from_arrays("m", x, np.arange(20) % 2), cache)
+
+
+def test_missing_cells_of_a_csv_are_refused(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "m.csv").write_text("\n".join(["a,b,y", *(f"{row},,{row % 2}" for row in range(20))]))
+    with pytest.raises(DataError, match="20 of 20 rows, columns 'b'"):
+        _prepare(load(str(tmp_path / "m.csv"), target="y"), cache)
+
+
+def test_a_killed_process_leaves_nothing_that_can_be_read(cache: Path) -> None:
+    whole = _prepare(load("iris"), cache)
+    shutil.rmtree(whole.folder)
+    code = (
+        "import os, sys; from pathlib import Path; from automl.data.prepare import _published\n"
+        "with _published(Path(sys.argv[1])) as partial:\n"
+        "    (partial / 'train').mkdir(); (partial / 'train' / 'x0.npy').write_bytes(b'half'); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(whole.folder)], check=False).returncode == 9
+    (partial,) = cache.iterdir()
+    assert not whole.folder.exists()
+    with pytest.raises(DataError, match="no complete prepared dataset"):
+        PreparedDataset.open(whole.folder)
+    assert _prepare(load("iris"), cache) == whole
+    assert partial.exists()  # it could be the work of a process that is still alive
+    a_week_ago = time.time() - 7 * 24 * 3600
+    os.utime(partial, (a_week_ago, a_week_ago))
+    _prepare(load("wine"), cache)
+    assert not partial.exists()
+
+
+def test_an_error_in_the_middle_leaves_nothing(cache: Path) -> None:
+    def interrupted() -> None:
+        with _published(cache / "one") as partial:
+            (partial / "x0.npy").write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(cache.iterdir()) == []
+
+
+def test_the_first_of_two_processes_wins(cache: Path) -> None:
+    with _published(cache / "one") as late:
+        (late / "who").write_text("late")
+        with _published(cache / "one") as early:
+            (early / "who").write_text("early")
+    assert (cache / "one" / "who").read_text() == "early"
+    assert [folder.name for folder in cache.iterdir()] == ["one"]
+
+
+def test_two_processes_at_once_both_end_well(cache: Path) -> None:
+    command = [sys.executable, "-c", IRIS_CODE, str(cache)]
+    children = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [child.communicate(timeout=60)[1] for child in children]
+    assert [child.returncode for child in children] == [0, 0], errors
+    (folder,) = cache.iterdir()
+    assert PreparedDataset.open(folder) == _prepare(load("iris"), cache)
+
+
+@pytest.mark.parametrize(
+    "damage", ["spec.json", "encoding.json", "train/x0.npy", "test/y0.npy", "raw_example.npy"]
+)
+@pytest.mark.parametrize("how", ["missing", "short"])
+def test_a_damaged_folder_is_prepared_again(cache: Path, damage: str, how: str) -> None:
+    prepared = _prepare(load("iris"), cache)
+    whole = (prepared.folder / damage).read_bytes()
+    if how == "missing":
+        (prepared.folder / damage).unlink()
+    else:
+        (prepared.folder / damage).write_bytes(whole[:-10])
+    with pytest.raises(DataError, match="prepare the dataset again"):
+        PreparedDataset.open(prepared.folder)
+    assert _prepare(load("iris"), cache) == prepared
+    assert (prepared.folder / damage).read_bytes() == whole
+    assert list(cache.iterdir()) == [prepared.folder]
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_of_the_surroundings(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SurroundingsError, match="cannot write the prepared dataset"):
+        _prepare(load("iris"), tmp_path / "file" / "datasets")
+
+
+def test_no_second_copy_of_the_data_is_held(cache: Path) -> None:
+    images = np.zeros((20_000, 28, 28), np.uint8)  # 16 MB, encoded 63 MB
+    raw = raw_from_arrays("m", images, np.arange(20_000) % 10)
+    _prepare(load("iris"), cache)  # imports
+    tracemalloc.start()
+    try:
+        _prepare(raw, cache)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < images.nbytes

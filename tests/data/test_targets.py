@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from automl.data import raw_from_arrays
+from automl.data.targets import Target, encode_target, read_target
+from automl.dataset_spec import Task
+from automl.errors import DataError
+
+ROWS = 40
+NUMBERS = np.arange(ROWS)
+ONE_HOT = np.eye(3, dtype=int)[NUMBERS % 3]
+LABELS = np.column_stack([NUMBERS % 2, NUMBERS % 3 == 0, NUMBERS > 7]).astype(int)
+
+
+def _read(y: Any, *, task: Task | None = None, y_test: Any = None) -> Target:
+    y = np.asarray(y)
+    x_test = None if y_test is None else np.zeros((len(y_test), 2))
+    raw = raw_from_arrays(
+        "mine", np.zeros((len(y), 2)), y, x_test, None if y_test is None else np.asarray(y_test), target="t"
+    )
+    return read_target(raw, task=task)
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "labels"),
+    [
+        (np.array(["no", "yes"])[NUMBERS % 2], Task.BINARY, ("no", "yes")),
+        (np.array([b"no", b"yes"])[NUMBERS % 2], Task.BINARY, ("no", "yes")),
+        (np.array(["c", "a", "b"])[NUMBERS % 3], Task.MULTICLASS, ("a", "b", "c")),
+        (NUMBERS % 2 == 0, Task.BINARY, (False, True)),
+        (NUMBERS % 2 * 5, Task.BINARY, (0, 5)),
+        ((NUMBERS % 3).astype(np.uint8), Task.MULTICLASS, (0, 1, 2)),
+        ((NUMBERS % 3).astype(np.float32), Task.MULTICLASS, (0.0, 1.0, 2.0)),
+        ((NUMBERS % 2)[:, None], Task.BINARY, (0, 1)),
+        (NUMBERS % 3 + 0.5, Task.REGRESSION, ()),
+        (NUMBERS, Task.REGRESSION, ()),
+        (NUMBERS % 20, Task.MULTICLASS, tuple(range(20))),
+        (np.arange(84) % 21, Task.REGRESSION, ()),
+        (np.arange(10), Task.REGRESSION, ()),
+        (ONE_HOT, Task.MULTICLASS, (0, 1, 2)),
+        (ONE_HOT.astype(bool), Task.MULTICLASS, (0, 1, 2)),
+        (LABELS, Task.MULTILABEL, (0, 1, 2)),
+        (LABELS * 0.5, Task.REGRESSION, ()),
+    ],
+)
+def test_the_task_is_inferred_and_labels_keep_their_type(
+    y: np.ndarray, task: Task, labels: tuple[Any, ...]
+) -> None:
+    target = _read(y)
+    assert (target.task, target.labels) == (task, labels)
+    assert [type(label) for label in target.labels] == [type(label) for label in labels]
+
+
+@pytest.mark.parametrize(
+    ("y", "task"),
+    [
+        (NUMBERS % 3, Task.REGRESSION),
+        (NUMBERS % 2, Task.MULTICLASS),
+        (np.eye(2)[NUMBERS % 2], Task.BINARY),
+        (ONE_HOT, Task.MULTILABEL),
+        (ONE_HOT, Task.REGRESSION),
+        (LABELS, Task.REGRESSION),
+        (NUMBERS % 4 / 2, Task.MULTICLASS),
+    ],
+)
+def test_a_given_task_overrides(y: np.ndarray, task: Task) -> None:
+    assert _read(y, task=task).task is task
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "said"),
+    [
+        (NUMBERS % 3, Task.BINARY, "has 3 classes; expected two for task 'binary'"),
+        (NUMBERS % 3, Task.MULTILABEL, "several columns of 0 and 1"),
+        (LABELS, Task.MULTICLASS, "not one-hot"),
+        (np.array(["a", "b"])[NUMBERS % 2], Task.REGRESSION, "holds 'a'; expected numbers"),
+        (NUMBERS, Task.MULTICLASS, "class 0 has a single row"),
+    ],
+)
+def test_a_task_that_does_not_fit_is_refused(y: np.ndarray, task: Task, said: str) -> None:
+    with pytest.raises(DataError) as caught:
+        _read(y, task=task)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("y", "said"),
+    [
+        (np.zeros(9), "at least 10 rows, received 9"),
+        (np.zeros(ROWS), "only one value, 0.0"),
+        (np.array(["a"] * ROWS), "only one value, 'a'"),
+        (np.full(ROWS, np.nan), "every row"),
+        (np.where(NUMBERS < 3, np.nan, NUMBERS), "3 of 40 rows"),
+        (np.where(NUMBERS < 3, np.inf, NUMBERS), "3 of 40 rows"),
+        (np.column_stack([LABELS, np.zeros(ROWS, int)]), "column 3 of"),
+        (np.array([(1, 0)] * ROWS), "only one value, 0"),
+        (np.array(["a", *["b"] * (ROWS - 1)]), "class 'a' has a single row"),
+        (np.array(["a", "b", *["c"] * (ROWS - 2)]), "and 1 more such class"),
+        (np.array(["a", "b"] * ROWS).reshape(ROWS, 2), "2 columns of text"),
+        (np.zeros((ROWS, 2, 2)), "expected (rows,) or (rows, targets)"),
+        (np.zeros(ROWS, complex), "dtype complex128"),
+    ],
+)
+def test_targets_that_cannot_be_learned_are_refused(y: np.ndarray, said: str) -> None:
+    with pytest.raises(DataError) as caught:
+        _read(y)
+    assert said in str(caught.value)
+    assert "'t'" in str(caught.value) or "rows" in said
+
+
+def test_a_class_of_one_hot_without_rows_has_no_unit() -> None:
+    target = _read(np.eye(4)[NUMBERS % 2 * 3])
+    assert (target.labels, target.y_train[:2].tolist()) == ((0, 3), [0, 3])
+
+
+@pytest.mark.parametrize(
+    ("y", "y_test", "said"),
+    [
+        (NUMBERS % 3, [0, 7], "the class 7, which no training row has; known: 0, 1, 2"),
+        (NUMBERS % 3, ["0", "1"], "the class '0'"),
+        (ONE_HOT, [[1, 1, 0]], "not in the test split"),
+        (LABELS, [[1, 2, 0]], "other values than 0 and 1"),
+        (NUMBERS, ["a"], "expected numbers"),
+        (NUMBERS, [np.nan], "of the test split is missing"),
+    ],
+)
+def test_test_targets_that_do_not_fit_are_refused(y: np.ndarray, y_test: list[Any], said: str) -> None:
+    with pytest.raises(DataError) as caught:
+        _read(y, y_test=y_test)
+    assert said in str(caught.value)
+
+
+def test_classes_are_encoded_as_indices() -> None:
+    target = _read(np.array(["c", "a", "b"])[NUMBERS % 3], y_test=["b", "c"])
+    spec = target.output_spec(np.arange(5))
+    encoded = encode_target(target.y_train, spec)
+    assert (encoded.dtype, spec.units, spec.name) == (np.int32, 3, "t")
+    assert encoded[:3].tolist() == [2, 0, 1]
+    assert target.y_test is not None
+    assert encode_target(target.y_test, spec).tolist() == [1, 2]
+
+
+def test_two_classes_are_encoded_as_a_column_of_zero_and_one() -> None:
+    target = _read(np.array(["yes", "no"])[NUMBERS % 2])
+    spec = target.output_spec(np.arange(5))
+    encoded = encode_target(target.y_train, spec)
+    assert (encoded.dtype, encoded.shape, spec.units) == (np.float32, (ROWS, 1), 1)
+    assert encoded[:2, 0].tolist() == [1.0, 0.0]
+
+
+def test_labels_are_encoded_as_they_are() -> None:
+    target = _read(LABELS)
+    encoded = encode_target(target.y_train, target.output_spec(np.arange(5)))
+    assert encoded.dtype == np.float32
+    np.testing.assert_array_equal(encoded, LABELS)
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_regression_is_standardised_on_training_rows_and_back(units: int) -> None:
+    y = np.random.default_rng(0).normal(1000.0, 5.0, size=(ROWS, units))
+    y[30:] += 1e5
+    target = _read(y)
+    spec = target.output_spec(np.arange(30))
+    encoded = encode_target(target.y_train, spec)
+    assert (encoded.dtype, encoded.shape, spec.units) == (np.float32, (ROWS, units), units)
+    np.testing.assert_allclose(encoded[:30].mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(encoded[:30].std(axis=0), 1, atol=1e-5)
+    np.testing.assert_allclose(encoded * np.array(spec.scale) + np.array(spec.offset), y, rtol=1e-6)
+
+
+def test_a_target_that_is_constant_in_training_is_not_divided_by_zero() -> None:
+    target = _read(np.where(NUMBERS < 30, 0.1, NUMBERS))
+    assert target.output_spec(np.arange(30)).scale == (1.0,)
