@@ -51,9 +51,10 @@ class OutputSpec:
     Attributes:
         name: Name of the target column, or `"target"`.
         task: What is predicted.
-        units: Width of the model's output: 1 for regression of one target and for binary, the number of classes for multiclass,
-            the number of labels for multilabel.
-        labels: The original labels in the order of the output's units (for binary: negative, positive); empty for regression.
+        units: Width of the model's output: 1 for regression of one target and for binary, the number of classes for
+            multiclass, the number of labels for multilabel.
+        labels: The original labels in the order of the output's units (for binary: negative, positive); empty for
+            regression.
         offset: Regression: mean of the target's training rows, per unit; models learn (target - offset) / scale.
         scale: Regression: standard deviation of the target's training rows, per unit.
     """

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ def final_model(model: Any, prepared: PreparedDataset) -> Any:
     outputs = list(predicted) if isinstance(predicted, list | tuple) else [predicted]
     decoded = [_decode(one, spec) for one, spec in zip(outputs, prepared.spec.outputs, strict=True)]
     return keras.Model(
-        inputs[0] if len(inputs) == 1 else inputs, decoded[0] if len(decoded) == 1 else decoded, name="final_model"
+        inputs[0] if len(inputs) == 1 else inputs,
+        decoded[0] if len(decoded) == 1 else decoded,
+        name="final_model",
     )
 
 
@@ -83,5 +86,10 @@ def _save_for_mlflow(model: Any, prepared: PreparedDataset, folder: Path) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's advice on integer columns and on its own requirements
         mlflow.keras.save_model(
-            model, str(folder), signature=infer_signature(example, predicted), input_example=example
+            model,
+            str(folder),
+            signature=infer_signature(example, predicted),
+            input_example=example,
+            # Said here, because MLflow would find them out by loading the model in another process: ten seconds.
+            pip_requirements=[f"{name}=={version(name)}" for name in ("keras", "numpy", "tensorflow")],
         )

@@ -1,4 +1,4 @@
-"""Finalists: the top configs re-trained on fresh seeds, one winner chosen on validation, scored once on the sealed test.
+"""Finalists: the top configs re-trained on fresh seeds, and one winner scored once on the sealed test split.
 
 The first half of this module plans in the driver; `score_on_test` runs in a worker, which owns keras.
 """
@@ -50,7 +50,7 @@ class Plan:
 
 
 def plan_finalists(record: StudyRecord, *, slots: int, seconds: float) -> Plan:
-    """Choose what to re-train within a time: all finalists and seeds if possible, then fewer seeds, then fewer finalists.
+    """Choose what to re-train within a time: everything if possible, then fewer seeds, then fewer finalists.
 
     Args:
         record: The study so far.
@@ -77,7 +77,7 @@ def _predicted_seconds(top: Sequence[TrialRecord], seeds: int, slots: int, recor
 
 
 def _run_seconds(trial: TrialRecord, record: StudyRecord) -> float:
-    """Predict a re-training: a stopped trial runs on to the cap, or to what others needed before their patience ended."""
+    """Predict a re-training: a stopped trial would have gone on for as long as the longest complete one."""
     epoch_seconds = fmean(report.seconds for report in trial.epochs)
     complete = [len(one.epochs) for one in record.trials if one.state is TrialState.COMPLETE and one.epochs]
     usual = max(complete, default=int(record.settings["epochs"]))
@@ -87,9 +87,7 @@ def _run_seconds(trial: TrialRecord, record: StudyRecord) -> float:
 
 def finalist_jobs(plan: Plan, record: StudyRecord) -> list[tuple[int, TrialJob]]:
     """Return (repeat, job) for every re-training, the first seed of every config before any second."""
-    return [
-        (repeat, finalist_job(trial, repeat, record)) for repeat in range(plan.seeds) for trial in plan.configs
-    ]
+    return [(repeat, finalist_job(trial, repeat, record)) for repeat in range(plan.seeds) for trial in plan.configs]
 
 
 def finalist_job(trial: TrialRecord, repeat: int, record: StudyRecord) -> TrialJob:
@@ -164,7 +162,7 @@ def score_on_test(
 def _interval(
     truths: Sequence[Array], predictions: Sequence[Array], spec: DatasetSpec, metric: str, value: float
 ) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval over rows; the value twice where the metric is no function of rows."""
+    """Return the 95 % percentile bootstrap interval over rows; for the loss, the value twice."""
     from scipy.stats import bootstrap
 
     output = spec.outputs[0]

@@ -21,8 +21,8 @@ def input_layers(spec: DatasetSpec) -> tuple[list[Any], Any]:
         spec: The dataset.
 
     Returns:
-        The `keras.Input`s, and the tensor: shape (batch, *input_shape) where there is one input; where there are several, their
-        flattened values side by side, shape (batch, sum of sizes).
+        The `keras.Input`s, and the tensor: shape (batch, *input_shape) where there is one input; where there are
+        several, their flattened values side by side, shape (batch, sum of sizes).
 
     Example:
         ```python

@@ -92,4 +92,7 @@ class Objective:
     def _rank(self, metrics: Mapping[str, float]) -> tuple[float, float]:
         value = metrics.get(self.metric, math.nan)
         tie = metrics.get("val_loss", math.inf)
-        return (self.loss(value) if math.isfinite(value) else math.inf, tie if math.isfinite(tie) else math.inf)
+        return (
+            self.loss(value) if math.isfinite(value) else math.inf,
+            tie if math.isfinite(tie) else math.inf,
+        )

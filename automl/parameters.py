@@ -142,11 +142,11 @@ class Float(_Named):
             self._set(label, None if value is None else float(value))
         _check_range(self._label, self.low, self.high, self.log, self.step)
         if self.step is not None:
-            self._set("high", self.low + math.floor((self.high - self.low) / self.step + 1e-9) * self.step)
+            self._set("high", on_grid(self.low, math.floor((self.high - self.low) / self.step + 1e-9), self.step))
         if self.default is None:
             middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
             if self.step is not None:
-                middle = self.low + round((middle - self.low) / self.step) * self.step
+                middle = on_grid(self.low, round((middle - self.low) / self.step), self.step)
             self._set("default", middle)
         if not self.contains(self.default):
             raise SpaceError(f"{self._label}: default {self.default!r} lies outside {self.range_text()}")
@@ -296,6 +296,11 @@ def is_active(parameter: Parameter, *scopes: Mapping[str, Any]) -> bool:
 
 
 _INACTIVE = object()
+
+
+def on_grid(low: float, index: int, step: float) -> float:
+    """Return point `index` of a grid without the dust of binary fractions: 0.6, not 0.6000000000000001."""
+    return round(low + index * step, 12)
 
 
 def _check_range(label: str, low: float, high: float, log: bool, step: float | None) -> None:

@@ -83,8 +83,8 @@ class TrialResult:
 
     Attributes:
         state: A final state (or `PAUSED`).
-        reason: For `FAILED` a `FailureReason`; for `PRUNED` who stopped it (`"scheduler"` or `"deadline"`); for `COMPLETE`
-            what ended it (`"epochs"` or `"patience"`).
+        reason: For `FAILED` a `FailureReason`; for `PRUNED` who stopped it (`"scheduler"` or `"deadline"`); for
+            `COMPLETE` what ended it (`"epochs"` or `"patience"`).
         message: For `FAILED`, the end of the traceback; otherwise empty.
         parameter_count: Trainable and non-trainable weights of the model; 0 where none was built.
         compile_seconds: Wall-clock time of building, tracing and compiling.
@@ -197,6 +197,4 @@ class FinalScore:
         """Read back what `to_json` gave."""
         low, high = values["interval"]
         seeds = tuple(dict(metrics) for metrics in values["seed_metrics"])
-        return cls(
-            trial=values["trial"], metrics=dict(values["metrics"]), interval=(low, high), seed_metrics=seeds
-        )
+        return cls(trial=values["trial"], metrics=dict(values["metrics"]), interval=(low, high), seed_metrics=seeds)

@@ -78,7 +78,8 @@ def search(
         dataset: A built-in name, a path to an `.npz` or `.csv`, or arrays `(x, y)` of shapes (rows, ...) and (rows,).
         space: A `SearchSpace`, or a reference as for `find_space`; by default `cnn` for images and `mlp` otherwise.
         trials: Budget of complete and pruned trials, over all resumes.
-        time: Budget of wall-clock time, finalists included, over all resumes: seconds, or a text such as `"10m"`, `"1h30m"`.
+        time: Budget of wall-clock time, finalists included, over all resumes: seconds, or a text such as `"10m"`,
+            `"1h30m"`.
         epochs: Cap on the epochs of a trial.
         patience: Epochs without a better objective after which a trial ends; 0 turns that off.
         objective: `metric[:min|max]`; by default `val_accuracy`, for regression `val_rmse`, for multilabel `val_auc`.
@@ -104,7 +105,8 @@ def search(
         What was found.
 
     Raises:
-        RequestError: Something in the request is wrong (`DataError`, `SpaceError`, `UnknownNameError`); nothing is left behind.
+        RequestError: Something in the request is wrong (`DataError`, `SpaceError`, `UnknownNameError`); nothing is
+            left behind.
         NoUsableModelError: No trial gave a value.
         SurroundingsError: Disk, store or workers failed; the study can be resumed.
         SearchInterrupted: SIGINT or SIGTERM; the study can be resumed.
@@ -142,7 +144,7 @@ def search(
     for partial in enqueue:
         chosen.complete(partial, lambda _, parameter: parameter.default)
     origin = {
-        "dataset": str(Path(dataset).absolute()) if _is_path(dataset) else dataset if isinstance(dataset, str) else None,
+        "dataset": _dataset_origin(dataset),
         "target": target,
         "task": prepared.spec.task.value,
         "test": str(Path(test).absolute()) if test else None,
@@ -221,9 +223,7 @@ def resume(
     prepared = _prepare_again(study, origin, place, Study.open(folder, storage=storage).settings.split_seed)
     opened = Study.open(folder, storage=storage, space=chosen)
     if trials is not None or time is not None:
-        opened.rebudget(
-            trials=_positive("trials", trials), seconds=parse_seconds(time) if time is not None else None
-        )
+        opened.rebudget(trials=_positive("trials", trials), seconds=parse_seconds(time) if time is not None else None)
     wanted = opened.settings.workers if workers is None else None if workers == "auto" else workers
     runner = LocalExecutor(plan_slots(wanted), log_path=folder / "workers.log")
     try:
@@ -330,8 +330,11 @@ def _load(dataset: Dataset, *, target: str | None, test: str | None) -> RawDatas
     return load(str(dataset), target=target, test=test)
 
 
-def _is_path(dataset: Dataset) -> bool:
-    return isinstance(dataset, Path) or (isinstance(dataset, str) and Path(dataset).suffix != "")
+def _dataset_origin(dataset: Dataset) -> str | None:
+    """Return how a resume finds the dataset again: a name, an absolute path, or None for arrays."""
+    if isinstance(dataset, tuple):
+        return None
+    return str(Path(dataset).absolute()) if Path(dataset).suffix else str(dataset)
 
 
 def _find_again(study: str, origin: Mapping[str, Any]) -> SearchSpace:
@@ -350,9 +353,7 @@ def _prepare_again(study: str, origin: Mapping[str, Any], home: Home, split_seed
     raw = load(source, target=origin["target"], test=origin["test"])
     prepared = prepare(raw, task=Task(origin["task"]), split_seed=split_seed, cache=home.datasets)
     if prepared.spec.fingerprint != origin["fingerprint"]:
-        raise RequestError(
-            f"the content of {source} has changed since study {study!r} began: start a new search on it"
-        )
+        raise RequestError(f"the content of {source} has changed since study {study!r} began: start a new search on it")
     return prepared
 
 

@@ -1,7 +1,8 @@
 """`SearchSpace`: named parameters plus a builder. Data, not behaviour: nothing here builds or trains a model.
 
 Flat names (`hidden.0.units`, and `hidden` for the number of items) are how samplers and MLflow see a config; nested
-configs (`{"hidden": [{"units": 64}]}`) are how builders see it. How a parameter is narrowed (`--set`) lives in `narrowing.py`.
+configs (`{"hidden": [{"units": 64}]}`) are how builders see it. How a parameter is narrowed (`--set`) lives in
+`narrowing.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from automl.errors import SpaceError, UnknownNameError
 from automl.narrowing import Setting, narrow_parameters
-from automl.parameters import Choice, Float, Int, Leaf, Parameter, Repeat, Scalar, is_active
+from automl.parameters import Choice, Float, Int, Leaf, Parameter, Repeat, Scalar, is_active, on_grid
 from automl.records import Config
 
 Choose = Callable[[str, Leaf], Scalar]
@@ -82,9 +83,11 @@ class SearchSpace:
                 continue
             if isinstance(parameter, Repeat):
                 count = choose(parameter.name, parameter.count)
-                config[parameter.name] = items = []
+                items: list[Config] = []
+                config[parameter.name] = items
                 for index in range(int(count or 0)):
-                    items.append(item := {})
+                    item: Config = {}
+                    items.append(item)
                     for nested in parameter.parameters:
                         if is_active(nested, item, config):
                             item[nested.name] = choose(f"{parameter.name}.{index}.{nested.name}", nested)
@@ -153,8 +156,9 @@ class SearchSpace:
         """Return the space with some parameters fixed or restricted; nothing is ever widened.
 
         Args:
-            settings: By name: a fixed value, an inclusive range `(low, high)`, or a list of values. A nested parameter is
-                named `hidden.units`, or `units` where that is unique; a `Repeat` is narrowed by its number of items.
+            settings: By name: a fixed value, an inclusive range `(low, high)`, or a list of values. A nested
+                parameter is named `hidden.units`, or `units` where that is unique; a `Repeat` is narrowed by its
+                number of items.
 
         Raises:
             SpaceError: A name is unknown or not unique, or a setting does not lie inside the parameter's range.
@@ -285,7 +289,9 @@ def _whole_leaf(parameter: Leaf) -> Leaf:
 
 
 def _stepped(parameter: Int | Float, index: int) -> int | float:
-    return parameter.low if parameter.low == parameter.high else parameter.low + index * (parameter.step or 0)
+    if isinstance(parameter, Int):
+        return parameter.low + index * parameter.step
+    return on_grid(parameter.low, index, parameter.step or 0.0)
 
 
 def _at_fraction(parameter: Int | Float, fraction: float) -> int | float:
@@ -293,7 +299,7 @@ def _at_fraction(parameter: Int | Float, fraction: float) -> int | float:
     low, high = parameter.low, parameter.high
     value = low * (high / low) ** fraction if parameter.log else low + (high - low) * fraction
     if parameter.step is not None:
-        value = low + math.floor((value - low) / parameter.step + 0.5) * parameter.step
+        value = on_grid(low, math.floor((value - low) / parameter.step + 0.5), parameter.step)
     return round(value) if isinstance(parameter, Int) else min(max(value, low), high)
 
 

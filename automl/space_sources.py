@@ -35,8 +35,8 @@ def find_space(reference: str) -> SearchSpace:
     """Find a space by its reference, and remember the reference in `SearchSpace.source`.
 
     Args:
-        reference: An installed space's name; `module:attribute`; `file.py:attribute`, or `file.py` where the attribute is
-            called `space`.
+        reference: An installed space's name; `module:attribute`; `file.py:attribute`, or `file.py` where the
+            attribute is called `space`.
 
     Raises:
         UnknownNameError: No installed space has that name.

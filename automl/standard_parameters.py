@@ -16,8 +16,8 @@ def training_parameters() -> list[Parameter]:
     """Return the parameters of training, with ranges that suit small and middle-sized networks.
 
     `optimizer`; `learning_rate` and `learning_rate_schedule` (`constant`; `cosine` to zero, or `exponential` to a
-    hundredth, over the epoch cap); `momentum` (0 to 0.99) and `nesterov` where the optimizer is SGD; `weight_decay` (decoupled,
-    a step's fraction of the learning rate) where it is AdamW; `batch_size` in rows.
+    hundredth, over the epoch cap); `momentum` (0 to 0.99) and `nesterov` where the optimizer is SGD; `weight_decay`
+    (decoupled, a step's fraction of the learning rate) where it is AdamW; `batch_size` in rows.
 
     Example:
         >>> [parameter.name for parameter in training_parameters()][:2]

@@ -27,7 +27,8 @@ class StudyRecord:
         space: Name of the search space.
         space_table: One row a parameter of the space: `name`, `range`, `default`, `when`, all strings.
         objective: What is optimised.
-        settings: What else was asked for: `sampler`, `scheduler`, `seed`, `epochs`, `patience`, `trials`, `seconds`, `workers`, ...
+        settings: What else was asked for: `sampler`, `scheduler`, `seed`, `epochs`, `patience`, `trials`, `seconds`,
+            `workers`, ...
         trials: Every trial, by number. Waiting ones included, duplicates left out.
         finalists: Re-trainings of the top configs on fresh seeds; `number` is the trial whose config they repeat.
         final: The sealed test's verdict, once there is one.

@@ -62,6 +62,7 @@ def best_value_over_time(record: StudyRecord) -> go.Figure | None:
     if not valued:
         return None
     figure = _figure("trial", _escape(record.objective.metric), height=380)
+    figure.update_xaxes(tickformat=",d")
     steps = _improvements(record)
     if steps:
         figure.add_trace(_best_line(steps, last_number=record.trials[-1].number))
@@ -69,17 +70,11 @@ def best_value_over_time(record: StudyRecord) -> go.Figure | None:
         some = thinned([trial for trial in valued if trial.state is state], MOST_POINTS)
         if some:
             figure.add_trace(_trial_points(some, state, colour))
-    valueless = [
-        trial for trial in record.trials if trial.state is TrialState.FAILED and not _is_number(trial.value)
-    ]
+    valueless = [trial for trial in record.trials if trial.state is TrialState.FAILED and not _is_number(trial.value)]
     if valueless:
         figure.add_trace(_failure_ticks(thinned(valueless, MOST_POINTS)))
-        figure.update_layout(
-            yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
-        )
-    figure.update_layout(
-        yaxis={"range": _clear_range((trial.value for trial in valued), record.objective.direction)}
-    )
+        figure.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True})
+    figure.update_layout(yaxis={"range": _clear_range((trial.value for trial in valued), record.objective.direction)})
     return figure
 
 
@@ -103,9 +98,7 @@ def learning_curves(record: StudyRecord) -> go.Figure | None:
     if others:
         figure.add_trace(_faint_curves(others, metric))
     if len(top) > 1:
-        figure.add_traces(
-            [_next_curve(trial, metric, is_first=trial is top[1]) for trial in reversed(top[1:])]
-        )
+        figure.add_traces([_next_curve(trial, metric, is_first=trial is top[1]) for trial in reversed(top[1:])])
     if top:
         figure.add_trace(_best_curve(top[0], metric, chosen=record.final is not None))
     drawn = (value for trial in [*top, *others] for _, value in _curve(trial, metric))
@@ -130,14 +123,9 @@ def values_by_parameter(record: StudyRecord) -> list[tuple[str, go.Figure]]:
     for trial, values in flat:
         for name, value in values.items():
             by_name.setdefault(name, []).append((trial, value))
-    varied = [
-        (name, pairs) for name, pairs in by_name.items() if len({_label(value) for _, value in pairs}) > 1
-    ]
+    varied = [(name, pairs) for name, pairs in by_name.items() if len({_label(value) for _, value in pairs}) > 1]
     varied.sort(key=lambda item: -len(item[1]))
-    return [
-        (name, _parameter_figure(name, pairs, record, best=ranked[0]))
-        for name, pairs in varied[:MOST_PARAMETERS]
-    ]
+    return [(name, _parameter_figure(name, pairs, record, best=ranked[0])) for name, pairs in varied[:MOST_PARAMETERS]]
 
 
 def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -261,9 +249,7 @@ def _clear_range(values: Iterable[float | None], direction: str) -> list[float] 
     tenth, ninetieth = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
     reach = 2.0 * (ninetieth - tenth)
     is_maximised = direction == "max"
-    near = [
-        value for value in ordered if (value >= tenth - reach if is_maximised else value <= ninetieth + reach)
-    ]
+    near = [value for value in ordered if (value >= tenth - reach if is_maximised else value <= ninetieth + reach)]
     if len(near) == len(ordered) or near[0] == near[-1]:
         return None
     margin = 0.06 * (near[-1] - near[0])
@@ -330,7 +316,9 @@ def _parameter_figure(
     winner = [(trial, value) for trial, value in pairs if trial.number == best.number]
     figure.add_trace(_best_marker(winner, numeric=numeric))
     if numeric:
-        figure.update_xaxes(type="log" if _looks_logarithmic(values) else "linear", nticks=6)
+        is_log = _looks_logarithmic(values)
+        figure.update_xaxes(type="log" if is_log else "linear", dtick=1 if is_log else None)
+        figure.update_xaxes(nticks=6, exponentformat="e")
     else:
         figure.update_xaxes(
             type="category",
@@ -347,7 +335,7 @@ def _numeric_points(pairs: Sequence[tuple[TrialRecord, Any]]) -> go.Scatter:
         x=[value for _, value in pairs],
         y=[trial.value for trial, _ in pairs],
         mode="markers",
-        marker={"color": _STATE_COLOURS[TrialState.COMPLETE], "size": 5, "opacity": 0.6},
+        marker={"color": _STATE_COLOURS[TrialState.COMPLETE], "size": _small_size(pairs), "opacity": 0.6},
         text=[trial.number for trial, _ in pairs],
         hovertemplate="trial %{text}<br>%{x:.4g}: %{y:.5g}<extra></extra>",
     )
@@ -362,11 +350,15 @@ def _category_boxes(pairs: Sequence[tuple[TrialRecord, Any]]) -> go.Box:
         pointpos=0,
         fillcolor="rgba(128, 138, 152, 0.10)",
         line={"color": "rgba(128, 138, 152, 0.65)", "width": 1},
-        marker={"color": _STATE_COLOURS[TrialState.COMPLETE], "size": 4, "opacity": 0.6},
+        marker={"color": _STATE_COLOURS[TrialState.COMPLETE], "size": _small_size(pairs), "opacity": 0.6},
         text=[trial.number for trial, _ in pairs],
         hoveron="points",
         hovertemplate="trial %{text}<br>%{x}: %{y:.5g}<extra></extra>",
     )
+
+
+def _small_size(pairs: Sequence[object]) -> int:
+    return 5 if len(pairs) <= 200 else 3
 
 
 def _best_marker(pairs: Sequence[tuple[TrialRecord, Any]], *, numeric: bool) -> go.Scatter:

@@ -244,9 +244,7 @@ def _spread(values: tuple[float, ...]) -> Spread | None:
 
 def _dataset_facts(record: StudyRecord) -> tuple[tuple[str, str], ...]:
     dataset = record.dataset
-    rows = (
-        f"{dataset.train_rows:,} train · {dataset.validation_rows:,} validation · {dataset.test_rows:,} test"
-    )
+    rows = f"{dataset.train_rows:,} train · {dataset.validation_rows:,} validation · {dataset.test_rows:,} test"
     inputs = "; ".join(f"{one.name} ({one.kind.value}, {_shape(one.raw_shape)})" for one in dataset.inputs)
     targets = "; ".join(f"{one.name} ({one.task.value}{_classes(one.labels)})" for one in dataset.outputs)
     return (

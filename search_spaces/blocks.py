@@ -8,7 +8,14 @@ from typing import Any
 from automl import Choice, Float
 
 ACTIVATIONS = ["relu", "elu", "gelu", "silu", "leaky_relu", "tanh", "sigmoid"]
-INITIALIZERS = ["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "random_uniform", "random_normal"]
+INITIALIZERS = [
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+    "random_uniform",
+    "random_normal",
+]
 
 
 def weight_parameters() -> list[Choice | Float]:

@@ -36,7 +36,10 @@ space = SearchSpace(
             "hidden",
             1,
             4,
-            [Int("units", 16, 512, log=True, default=256), Float("dropout", 0.0, 0.6, step=0.05, default=0.2)],
+            [
+                Int("units", 16, 512, log=True, default=256),
+                Float("dropout", 0.0, 0.6, step=0.05, default=0.2),
+            ],
             default=2,
         ),
         Choice("activation", ACTIVATIONS),

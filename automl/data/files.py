@@ -51,9 +51,7 @@ def check_file(path: Path) -> None:
     if path.is_dir():
         raise DataError(f"{path} is a folder; expected a .npz or .csv file, give the path of one")
     if not path.exists():
-        raise DataError(
-            f"no file {str(path)!r}{_nearest_file(path)} expected the path of a .npz or .csv file"
-        )
+        raise DataError(f"no file {str(path)!r}{_nearest_file(path)} expected the path of a .npz or .csv file")
     if not path.is_file():
         raise DataError(f"{path} is not a regular file; expected a .npz or .csv file")
     if not path.stat().st_size:
@@ -109,16 +107,12 @@ def read_csv(path: Path, *, target: str | None) -> Table:
     """
     columns = _read_header(path)
     if target is None:
-        raise DataError(
-            f"{path}: which column is the target? give --target COLUMN, one of: {listing(columns)}"
-        )
+        raise DataError(f"{path}: which column is the target? give --target COLUMN, one of: {listing(columns)}")
     _check_target_name(target, columns)
     frame = _parse_csv(path, columns)
     features = frame.drop(columns=target)
     _check_numeric(path, features)
-    return Table(
-        columns=tuple(features.columns), x=_feature_array(features), y=_target_array(path, frame[target])
-    )
+    return Table(columns=tuple(features.columns), x=_feature_array(features), y=_target_array(path, frame[target]))
 
 
 def listing(names: Sequence[str], *, most: int = _LISTED_NAMES) -> str:
@@ -165,15 +159,13 @@ def _check_target_name(target: str, columns: Sequence[str]) -> None:
     if len(columns) <= _LISTED_NAMES:
         raise UnknownNameError("target column", target, columns)
     nearest = difflib.get_close_matches(target, columns, n=3) or columns[:3]
-    raise UnknownNameError(
-        "target column", target, nearest, also=f"and {len(columns) - len(nearest)} more columns"
-    )
+    raise UnknownNameError("target column", target, nearest, also=f"and {len(columns) - len(nearest)} more columns")
 
 
 def _parse_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
-    # pandas takes fields too many in the first row for an index, and fills short rows with NaN: both in silence
+    # pandas takes a first row that is too long for an index, and fills short rows with NaN: both in silence
     _check_widths(path, len(columns), most_rows=2)
     try:
         frame = pd.read_csv(
@@ -193,9 +185,7 @@ def _parse_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 def _check_widths(path: Path, width: int, *, most_rows: int | None = None) -> None:
     for line, row in islice(_rows(path), most_rows):
         if len(row) != width:
-            raise DataError(
-                f"{path}: line {line} has {len(row)} fields, but the header has {width}; expected as many"
-            )
+            raise DataError(f"{path}: line {line} has {len(row)} fields, but the header has {width}; expected as many")
 
 
 def _check_numeric(path: Path, features: pd.DataFrame) -> None:

@@ -95,9 +95,7 @@ def _unusable(x: Array) -> tuple[int, list[int]]:
     rows = 0
     columns = np.zeros(int(np.prod(x.shape[1:])), dtype=bool)
     for chunk in chunks(x):
-        bad = ~(
-            np.abs(chunk.reshape(len(chunk), -1).astype(np.float64)) <= LARGEST_VALUE
-        )  # not (>): NaN is bad too
+        bad = ~(np.abs(chunk.reshape(len(chunk), -1).astype(np.float64)) <= LARGEST_VALUE)  # not (>): NaN is bad too
         rows += int(bad.any(axis=1).sum())
         columns |= bad.any(axis=0)
     return rows, np.flatnonzero(columns).tolist()
@@ -146,9 +144,7 @@ def _input_spec(raw: RawDataset, encoding: Encoding) -> InputSpec:
     )
 
 
-def _write_split(
-    folder: Path, x: Array, y: Array, rows: Rows | None, encoding: Encoding, output: OutputSpec
-) -> None:
+def _write_split(folder: Path, x: Array, y: Array, rows: Rows | None, encoding: Encoding, output: OutputSpec) -> None:
     """Write one split; `rows` None stands for every row."""
     folder.mkdir()
     count = len(x) if rows is None else len(rows)

@@ -65,9 +65,7 @@ class PreparedDataset:
         try:
             spec = DatasetSpec.from_json(json.loads((folder / SPEC_FILE).read_text("utf-8")))
             encodings = json.loads((folder / ENCODING_FILE).read_text("utf-8"))
-            prepared = cls(
-                folder=folder, spec=spec, encodings=tuple(Encoding.from_json(one) for one in encodings)
-            )
+            prepared = cls(folder=folder, spec=spec, encodings=tuple(Encoding.from_json(one) for one in encodings))
             prepared._check_complete()
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())

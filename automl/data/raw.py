@@ -63,25 +63,17 @@ class RawDataset:
             self._check_test(self.x_test, self.y_test)
         elif self.x_test is not None or self.y_test is not None:
             missing = "x_test" if self.x_test is None else "y_test"
-            raise DataError(
-                f"{self.name}: a test split is x_test and y_test together; {missing} is missing, add it"
-            )
+            raise DataError(f"{self.name}: a test split is x_test and y_test together; {missing} is missing, add it")
 
     def _check_part(self, part: str, x: Array, y: Array) -> None:
         if x.dtype.kind not in _NUMERIC_KINDS:
-            raise DataError(
-                f"{self.name}: x_{part} must hold numbers, received dtype {x.dtype}; convert it first"
-            )
+            raise DataError(f"{self.name}: x_{part} must hold numbers, received dtype {x.dtype}; convert it first")
         if x.ndim < 2 or 0 in x.shape[1:]:
             advice = "; for a single feature use x.reshape(-1, 1)" if x.ndim == 1 else ""
-            raise DataError(
-                f"{self.name}: x_{part} must have shape (rows, features, ...), received {x.shape}{advice}"
-            )
+            raise DataError(f"{self.name}: x_{part} must have shape (rows, features, ...), received {x.shape}{advice}")
         if y.ndim == 0 or len(x) != len(y):
             rows = len(y) if y.ndim else "no"
-            raise DataError(
-                f"{self.name}: x_{part} has {len(x)} rows but y_{part} has {rows}; expected as many"
-            )
+            raise DataError(f"{self.name}: x_{part} has {len(x)} rows but y_{part} has {rows}; expected as many")
 
     def _check_test(self, x_test: Array, y_test: Array) -> None:
         for part, train, test in (("x", self.x_train, x_test), ("y", self.y_train, y_test)):

@@ -46,17 +46,11 @@ class DatasetInfo:
 
 
 _BUILT_IN = (
-    DatasetInfo(
-        name="digits", description="handwritten digits, 8 x 8 pixels", task=Task.MULTICLASS, rows=1797
-    ),
+    DatasetInfo(name="digits", description="handwritten digits, 8 x 8 pixels", task=Task.MULTICLASS, rows=1797),
     DatasetInfo(name="iris", description="three species by four measures", task=Task.MULTICLASS, rows=150),
     DatasetInfo(name="wine", description="three growers by 13 analyses", task=Task.MULTICLASS, rows=178),
-    DatasetInfo(
-        name="breast_cancer", description="tumours by 30 measures of cells", task=Task.BINARY, rows=569
-    ),
-    DatasetInfo(
-        name="diabetes", description="progression after a year, 10 measures", task=Task.REGRESSION, rows=442
-    ),
+    DatasetInfo(name="breast_cancer", description="tumours by 30 measures of cells", task=Task.BINARY, rows=569),
+    DatasetInfo(name="diabetes", description="progression after a year, 10 measures", task=Task.REGRESSION, rows=442),
     DatasetInfo(
         name="mnist",
         description="handwritten digits, 28 x 28 pixels",
@@ -127,9 +121,7 @@ def load(source: str, *, target: str | None = None, test: str | None = None) -> 
 def _refuse_file_options(name: str, *, target: str | None, test: str | None) -> None:
     for option, value in (("--target", target), ("--test", test)):
         if value is not None:
-            raise DataError(
-                f"{option} goes with a file, received {value!r} for the built-in {name!r}; leave it out"
-            )
+            raise DataError(f"{option} goes with a file, received {value!r} for the built-in {name!r}; leave it out")
 
 
 def _as_path(source: str) -> Path:
@@ -139,9 +131,7 @@ def _as_path(source: str) -> Path:
         raise UnknownNameError("dataset", source, _KNOWN, also="or a path to a .npz or .csv file")
     check_file(path)
     if path.suffix.lower() not in _SUFFIXES:
-        raise DataError(
-            f"{path}: expected a .npz or .csv file, received {path.suffix or 'no extension'}; convert it"
-        )
+        raise DataError(f"{path}: expected a .npz or .csv file, received {path.suffix or 'no extension'}; convert it")
     return path
 
 
@@ -149,9 +139,7 @@ def _as_test_path(test: str, *, like: Path) -> Path:
     path = Path(test).expanduser()
     check_file(path)
     if path.suffix.lower() != like.suffix.lower():
-        raise DataError(
-            f"--test: expected a {like.suffix.lower()} file like the training data, received {test!r}"
-        )
+        raise DataError(f"--test: expected a {like.suffix.lower()} file like the training data, received {test!r}")
     return path
 
 
@@ -164,9 +152,7 @@ def _load_npz(path: Path, test: Path | None) -> RawDataset:
                 f"{path} has a test split of its own (x_test, y_test); leave out --test, or drop that split"
             )
         x_test, y_test = _test_arrays(read_npz(test))
-    return raw_from_arrays(
-        path.stem, arrays["x_train"], arrays["y_train"], x_test, y_test, **_identity(path, test)
-    )
+    return raw_from_arrays(path.stem, arrays["x_train"], arrays["y_train"], x_test, y_test, **_identity(path, test))
 
 
 def _test_arrays(arrays: Mapping[str, Array]) -> tuple[Array | None, Array | None]:
@@ -198,9 +184,7 @@ def _check_same_columns(test: Path, received: tuple[str, ...], expected: tuple[s
     missing = [name for name in expected if name not in received]
     extra = [name for name in received if name not in expected]
     if missing or extra:
-        found = [f"lacks {listing(missing, most=3)}"] * bool(missing) + [
-            f"adds {listing(extra, most=3)}"
-        ] * bool(extra)
+        found = [f"lacks {listing(missing, most=3)}"] * bool(missing) + [f"adds {listing(extra, most=3)}"] * bool(extra)
         raise DataError(f"{test}: expected the columns of the training file, but it {' and '.join(found)}")
 
 
@@ -209,9 +193,7 @@ def _identity(path: Path, test: Path | None) -> dict[str, Any]:
     content_hash = hash_file(path)
     test_hash = "" if test is None else hash_file(test)
     if content_hash == test_hash:
-        raise DataError(
-            f"--test {test} is the training file itself; expected other rows, or leave out --test"
-        )
+        raise DataError(f"--test {test} is the training file itself; expected other rows, or leave out --test")
     return {"content_hash": content_hash, "test_hash": test_hash}
 
 
@@ -235,9 +217,7 @@ def _load_from_keras(name: str) -> RawDataset:
         command = [sys.executable, "-m", "automl.data.keras_loader", name, str(out)]
         environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
         _log.info("loading %s through keras.datasets", name)
-        child = subprocess.run(
-            command, env=environment, capture_output=True, text=True, errors="replace", check=False
-        )
+        child = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
         if child.returncode:
             raise _no_keras_dataset(name, child.stderr)
         arrays = read_npz(out)

@@ -82,8 +82,6 @@ def _strata(target: Target, pool: Rows) -> tuple[Rows, Rows]:
         _, strata, counts = np.unique(y, return_inverse=True, return_counts=True)
         return strata, counts
     _, strata, counts = np.unique(y, axis=0, return_inverse=True, return_counts=True)
-    rare = (
-        counts[strata] < 1 / HELD_FRACTION
-    )  # too few to divide: all rare combinations together are one stratum
+    rare = counts[strata] < 1 / HELD_FRACTION  # too few to divide: all rare combinations together are one stratum
     _, strata, counts = np.unique(np.where(rare, -1, strata), return_inverse=True, return_counts=True)
     return strata, counts

@@ -132,9 +132,7 @@ def _tidy(name: str, y: Array) -> Array:
         raise DataError(f"{name} has shape {y.shape}; expected (rows,) or (rows, targets)")
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if y.ndim == 2 and y.dtype.kind == "U":
-        raise DataError(
-            f"{name} has {y.shape[1]} columns of text; expected a single one, or columns of numbers"
-        )
+        raise DataError(f"{name} has {y.shape[1]} columns of text; expected a single one, or columns of numbers")
     if y.dtype.kind == "f":
         _check_finite(name, y)
     return y
@@ -152,9 +150,7 @@ def _check_finite(name: str, y: Array) -> None:
 
 def _one_hot_test_classes(name: str, y_test: Array | None) -> Array | None:
     if y_test is not None and not _is_one_hot(y_test):
-        raise DataError(
-            f"{name} is one-hot in the training split but not in the test split; expected the same"
-        )
+        raise DataError(f"{name} is one-hot in the training split but not in the test split; expected the same")
     return None if y_test is None else y_test.argmax(axis=1)
 
 
@@ -162,9 +158,7 @@ def _check_varies(name: str, y: Array) -> None:
     for column, values in enumerate(y.T if y.ndim == 2 else [y]):
         if (values == values[0]).all():
             which = f"column {column} of " if y.ndim == 2 else ""
-            raise DataError(
-                f"{which}{name} has only one value, {values[0].item()!r}; expected two classes or more"
-            )
+            raise DataError(f"{which}{name} has only one value, {values[0].item()!r}; expected two classes or more")
 
 
 def _infer(y: Array) -> Task:
@@ -190,23 +184,17 @@ def _check_task(name: str, task: Task, y: Array) -> None:
             f"{name} holds {y.flat[0].item()!r}; expected numbers for task 'regression': choose another task"
         )
     if task is Task.MULTILABEL and not (y.ndim == 2 and _is_zero_one(y)):
-        raise DataError(
-            f"{name} has shape {y.shape}; expected several columns of 0 and 1 for task 'multilabel'"
-        )
+        raise DataError(f"{name} has shape {y.shape}; expected several columns of 0 and 1 for task 'multilabel'")
     if task in _CLASSES:
         _check_classes(name, task, y)
 
 
 def _check_classes(name: str, task: Task, y: Array) -> None:
     if y.ndim == 2:
-        raise DataError(
-            f"{name} has shape {y.shape} and is not one-hot; expected one class a row for task '{task}'"
-        )
+        raise DataError(f"{name} has shape {y.shape} and is not one-hot; expected one class a row for task '{task}'")
     classes, counts = np.unique(y, return_counts=True)
     if task is Task.BINARY and len(classes) != 2:
-        raise DataError(
-            f"{name} has {len(classes)} classes; expected two for task 'binary': choose 'multiclass'"
-        )
+        raise DataError(f"{name} has {len(classes)} classes; expected two for task 'binary': choose 'multiclass'")
     alone = classes[counts == 1].tolist()
     if alone:
         more = f" (and {len(alone) - 1} more such classes)" if len(alone) > 1 else ""

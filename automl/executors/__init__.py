@@ -1,0 +1,1 @@
+"""Executors: they run trials somewhere, and know nothing of studies."""

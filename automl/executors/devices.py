@@ -32,7 +32,7 @@ def core_count() -> int:
 
 
 def gpu_names() -> list[str]:
-    """Return the names of the NVIDIA GPUs that this process may use, in the order of their indices; empty where there are none."""
+    """Return the names of the NVIDIA GPUs that this process may use, by index; empty where there are none."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "" or shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]

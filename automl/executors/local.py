@@ -1,6 +1,7 @@
 """The local executor: warm worker processes on this machine, one a slot.
 
-A worker that dies fails the trial it was running and is replaced; one whose memory has grown is replaced between trials.
+A worker that dies fails the trial it was running and is replaced; one whose memory has grown is replaced between
+trials.
 """
 
 from __future__ import annotations
@@ -69,6 +70,15 @@ class LocalExecutor:
         """Start the workers; returns before they are ready."""
         self._workers = [_Worker(slot, self._log_path) for slot in self._slots]
 
+    def wait_ready(self) -> None:
+        """Wait until every worker has imported keras.
+
+        Raises:
+            SurroundingsError: Workers die before they are ready.
+        """
+        while not all(worker.ready for worker in self._workers):
+            self.wait(1.0)
+
     def prepare(self, prepared_folder: Path, build: Build) -> None:
         """Tell every worker what is searched.
 
@@ -78,7 +88,9 @@ class LocalExecutor:
         try:
             pickled = cloudpickle.dumps(build)
         except Exception as error:
-            raise SpaceError(f"the space's build cannot be sent to a worker: {type(error).__name__}: {error}") from error
+            raise SpaceError(
+                f"the space's build cannot be sent to a worker: {type(error).__name__}: {error}"
+            ) from error
         folders = [str(Path(one).resolve()) for one in sys.path]  # '' is the working directory
         self._prepare = Prepare(str(prepared_folder.resolve()), pickled, folders)
         for worker in self._workers:
@@ -213,7 +225,13 @@ class _Worker:
         self._first_memory_bytes = 0
         ours, theirs = socket.socketpair()
         with theirs, log_path.open("ab") as log:
-            command = [sys.executable, "-m", "automl.executors.worker", str(theirs.fileno()), str(slot.threads)]
+            command = [
+                sys.executable,
+                "-m",
+                "automl.executors.worker",
+                str(theirs.fileno()),
+                str(slot.threads),
+            ]
             self.process = subprocess.Popen(
                 command,
                 env={**os.environ, **_QUIET, **slot.environment},

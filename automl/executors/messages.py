@@ -1,7 +1,7 @@
 """What driver and worker say to each other over their pipe.
 
-Only these classes travel. The pipe is inherited, never reachable from outside, so that what is unpickled comes from our own
-process; nothing is ever unpickled from a file.
+Only these classes travel. The pipe is inherited, never reachable from outside, so that what is unpickled comes from
+our own process; nothing is ever unpickled from a file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from automl.training.job import TrialJob
 
 @dataclass(frozen=True)
 class Prepare:
-    """Driver to worker: what is searched. `build` is cloudpickled, so that functions of scripts and notebooks travel too."""
+    """Driver to worker: what is searched. `build` is cloudpickled: functions of scripts travel too."""
 
     prepared_folder: str
     build: bytes

@@ -3,8 +3,8 @@
 Started once with its environment set, it imports keras, says that it is ready, and then trains trial after trial. It
 ends when told to, or when the driver's end of the pipe closes, however the driver died.
 
-A decision does not make it wait: while one is under way, the next epoch is trained; if the decision then turns out to be STOP,
-that epoch is dropped and never reported. What is reported is the same as if it had waited.
+A decision does not make it wait: while one is under way, the next epoch is trained; if the decision then turns out to
+be STOP, that epoch is dropped and never reported. What is reported is the same as if it had waited.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _serve(connection: Connection) -> None:
 
 
 def _deferred(pickled: bytes) -> Build:
-    """Return a builder that is unpickled when it is first called, so that what is wrong with it fails a trial, not the worker."""
+    """Return a builder that is unpickled at its first call: what is wrong with it fails a trial, not the worker."""
     found: list[Build] = []
 
     def build(config: dict[str, object], spec: object) -> object:
@@ -116,7 +116,7 @@ def _call(function: str, build: Build, data: PreparedDataset, arguments: Mapping
         return Returned(value=getattr(importlib.import_module(module), name)(build, data, **arguments))
     except AutomlError as error:
         return Returned(error=error)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the border: what a call raises is told to the driver
         last = "".join(traceback.format_exception(error)).strip()
         print(last, file=sys.stderr, flush=True)  # noqa: T201 - the worker's log
         return Returned(error=SurroundingsError(f"{name} failed in a worker: {type(error).__name__}: {error}"))

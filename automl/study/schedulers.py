@@ -1,8 +1,8 @@
 """Schedulers: they look at epoch reports and decide whether a trial goes on.
 
-They work on values alone, lower being better, and keep their own tables: a decision costs the same at the ten-thousandth
-trial as at the first, touches no storage, and can be tested in microseconds. (Optuna's pruners scan all trials, write to
-the storage at every report, and know only "stop".) Rebuilt on resume by replaying the reports.
+They work on values alone, lower being better, and keep their own tables: a decision costs the same at the
+ten-thousandth trial as at the first, touches no storage, and can be tested in microseconds. (Optuna's pruners scan
+all trials, write to the storage at every report, and know only "stop".) Rebuilt on resume by replaying the reports.
 """
 
 from __future__ import annotations

@@ -53,3 +53,15 @@ def _mend_torn_line(path: Path) -> None:
                 file.truncate(whole)
     finally:
         lock.release()
+
+
+def delete_stored(name: str, url: str) -> None:
+    """Delete a study from an Optuna storage that is not in its folder.
+
+    Raises:
+        RequestError: The URL cannot be opened, or holds no such study.
+    """
+    try:
+        optuna.delete_study(study_name=name, storage=open_storage(Path(), url))
+    except KeyError as error:
+        raise RequestError(f"the storage {url!r} holds no study {name!r}") from error

@@ -1,7 +1,7 @@
 """`Study`: the only truth about trials. Ask, report and tell over an Optuna study, and every epoch kept in it.
 
-What Optuna's own columns cannot hold (the nested config, every epoch's metrics, why a trial ended) lies in user attributes
-beside them, so that a study is whole in its storage and `optuna-dashboard` opens it.
+What Optuna's own columns cannot hold (the nested config, every epoch's metrics, why a trial ended) lies in user
+attributes beside them, so that a study is whole in its storage and `optuna-dashboard` opens it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -62,7 +63,10 @@ class Study:
         self._spec = DatasetSpec.from_json(attributes["dataset"])
         self._objective = Objective(**attributes["objective"])
         self._space_attributes = attributes["space"]
-        self.origin: Mapping[str, Any] = {**attributes["origin"], "space_source": attributes["space"]["source"]}
+        self.origin: Mapping[str, Any] = {
+            **attributes["origin"],
+            "space_source": attributes["space"]["source"],
+        }
         self.settings = SearchSettings.from_json(attributes["settings"])
         self._elapsed_seconds = float(attributes.get("elapsed_seconds", 0.0))
         self._final = FinalScore.from_json(attributes["final"]) if attributes.get("final") else None
@@ -109,8 +113,9 @@ class Study:
             SpaceError: An enqueued config does not lie in the space.
             RequestError: The storage has a study of that name.
         """
-        queued = [_checked(space, partial) for partial in enqueue]
-        direction = "maximize" if objective.direction == "max" else "minimize"
+        queued = [_checked(space, config) for config in enqueue]
+        maximize, minimize = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
+        direction = maximize if objective.direction == "max" else minimize
         store = open_storage(folder, storage)
         try:
             study = optuna.create_study(storage=store, study_name=folder.name, direction=direction)
@@ -119,7 +124,11 @@ class Study:
                 f"the storage has a study {folder.name!r}: choose another --name, or: automl resume {folder.name}"
             ) from error
         attributes = {
-            "objective": {"metric": objective.metric, "direction": objective.direction, "epoch": objective.epoch},
+            "objective": {
+                "metric": objective.metric,
+                "direction": objective.direction,
+                "epoch": objective.epoch,
+            },
             "settings": settings.to_json(),
             "space": {
                 "name": space.name,
@@ -132,8 +141,8 @@ class Study:
         }
         for name, value in attributes.items():
             study.set_user_attr(name, value)
-        for partial in [*queued, flatten(space.default_config())]:
-            study.enqueue_trial(dict(partial))
+        for config in [*queued, flatten(space.default_config())]:
+            study.enqueue_trial(dict(config))
         return cls(folder, store, study, space)
 
     @classmethod
@@ -157,7 +166,7 @@ class Study:
             raise RequestError(f"study {folder.name!r} was never wholly created: automl delete {folder.name}")
         if space is not None and space.fingerprint() != study.user_attrs["space"]["fingerprint"]:
             raise RequestError(
-                f"space {space.name!r} is not the one that study {folder.name!r} was started with: its parameters differ"
+                f"the parameters of space {space.name!r} differ from those that study {folder.name!r} was started with"
             )
         return cls(folder, store, study, space)
 
@@ -200,20 +209,18 @@ class Study:
     def ask(self) -> TrialRecord | None:
         """Return the next trial to run, or None when every config of a finite space has been tried.
 
-        Interrupted trials come first, then enqueued configs, then the space's default, then what the sampler proposes. A config
-        that the study has seen is never returned again.
+        Interrupted trials come first, then enqueued configs, then the space's default, then what the sampler
+        proposes. A config that the study has seen is never returned again.
         """
-        for trial in self.interrupted:
-            return self._start(self._running_again(trial), trial)
+        for interrupted in self.interrupted:
+            return self._start(self._running_again(interrupted), interrupted)
         for attempt in range(_DUPLICATES_IN_A_ROW + 1):
             if not self._enqueue_proposal(last_resort=attempt == _DUPLICATES_IN_A_ROW):
                 return None
-            self._optuna.sampler = make_sampler(
-                self.settings.sampler, seed=self.settings.seed, number=self._asked
-            )
+            self._optuna.sampler = make_sampler(self.settings.sampler, seed=self.settings.seed, number=self._asked)
             trial = self._optuna.ask()
             self._asked += 1
-            config = self._space.walk(lambda name, parameter, trial=trial: suggest(trial, name, parameter))
+            config = self._space.walk(partial(suggest, trial))
             if config_key(config) not in self._keys:
                 return self._start(trial, self._new_record(trial, config))
             trial.set_user_attr("reason", FailureReason.DUPLICATE.value)
@@ -224,7 +231,7 @@ class Study:
         """Keep an epoch of a running trial, and decide whether it goes on."""
         record = self._trials[number]
         known = {one.epoch for one in record.epochs}
-        epochs = tuple(one for one in record.epochs if one.epoch != report.epoch) + (report,)
+        epochs = [*(one for one in record.epochs if one.epoch != report.epoch), report]
         record = self._with_value(replace(record, epochs=tuple(sorted(epochs, key=lambda one: one.epoch))))
         self._trials[number] = record
         trial = self._running[number]
@@ -380,4 +387,3 @@ def _placeholder(name: str) -> SearchSpace:
         raise RequestError(f"the study was opened without its space {name!r}")
 
     return SearchSpace(name, [], build)
-

@@ -1,0 +1,1 @@
+"""Trackers: they project a study into somebody else's store."""

@@ -95,9 +95,7 @@ class MlflowTracker:
         self._record = record
         self._wake.set()
         if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._write_until_closed, name="mlflow-tracker", daemon=True
-            )
+            self._thread = threading.Thread(target=self._write_until_closed, name="mlflow-tracker", daemon=True)
             self._thread.start()
 
     def close(self, timeout_seconds: float) -> int:
@@ -118,18 +116,14 @@ class MlflowTracker:
             with _quiet_mlflow():
                 self._write_rounds()
         except ImportError as error:
-            _log.warning(
-                "mlflow cannot be imported (%s); the search goes on without tracking", one_line(error)
-            )
+            _log.warning("mlflow cannot be imported (%s); the search goes on without tracking", one_line(error))
 
     def _write_rounds(self) -> None:
         retry_seconds = FIRST_RETRY_SECONDS
         while not self._projection.stopped.is_set():
             self._wake.wait(LIVE_SECONDS)
             self._wake.clear()
-            is_last = (
-                self._closing.is_set()
-            )  # Asked before the record is read: the last round sees the last one.
+            is_last = self._closing.is_set()  # Asked before the record is read: the last round sees the last one.
             if self._write_round(is_last=is_last):
                 if is_last:
                     return
@@ -167,15 +161,16 @@ class MlflowTracker:
             )
 
 
-class _OtherThreads(logging.Filter):
-    """Drops what this thread logs: the tracker says in one line of its own what MLflow says in thirty."""
+class _Quiet(logging.Filter):
+    """Drops what noisy libraries log in this thread: the tracker says in one line what they say in thirty."""
 
     def __init__(self) -> None:
         super().__init__()
         self._ident = threading.get_ident()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.thread != self._ident
+        # The name counts too: a handler of theirs may be one of everybody's.
+        return record.thread != self._ident or not record.name.startswith(_NOISY_LOGGERS)
 
 
 @contextmanager
@@ -186,7 +181,7 @@ def _quiet_mlflow() -> Iterator[None]:
         os.environ.setdefault(name, value)
     # mlflow 3.17 with SQLAlchemy 2.1; as an error it would keep the store from opening.
     warnings.filterwarnings("ignore", "The ``noload`` loader strategy is deprecated", DeprecationWarning)
-    quiet = _OtherThreads()
+    quiet = _Quiet()
     filterers: list[logging.Filterer] = []
     try:
         import mlflow  # noqa: F401 - gives its loggers their handlers

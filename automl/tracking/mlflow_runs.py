@@ -167,9 +167,7 @@ class Projection:
         if experiment is None:
             return str(self._client.create_experiment(name, artifact_location=self._artifact_location()))
         if experiment.lifecycle_stage == "deleted":
-            _log.info(
-                "experiment %r was deleted in MLflow, which never gives a name free: restoring it", name
-            )
+            _log.info("experiment %r was deleted in MLflow, which never gives a name free: restoring it", name)
             self._client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
 
@@ -197,9 +195,7 @@ class Projection:
         settings = settings_params(record)
         new = {name: value for name, value in settings.items() if name not in run.params}
         changed = {
-            f"automl.setting.{name}": value
-            for name, value in settings.items()
-            if run.params.get(name, value) != value
+            f"automl.setting.{name}": value for name, value in settings.items() if run.params.get(name, value) != value
         }
         self._log(run, params=new, tags=changed)
 
@@ -271,9 +267,7 @@ class Projection:
                     _log.warning("MLflow refuses %s of study %s: %s", name, record.name, one_line(error))
             raise
 
-    def _write_trial(
-        self, key: RunKey, name: str, trial: TrialRecord, record: StudyRecord, *, is_last: bool
-    ) -> None:
+    def _write_trial(self, key: RunKey, name: str, trial: TrialRecord, record: StudyRecord, *, is_last: bool) -> None:
         run = self._children.get(key)
         tags = state_tags(trial)
         if run is not None and run.has_ended:
@@ -414,18 +408,14 @@ class Projection:
     # MLflow's calls.
 
     def _create_run(self, name: str, start_ms: int, tags: Mapping[str, str]) -> _Run:
-        run = self._client.create_run(
-            self._experiment_id, start_time=start_ms, tags=dict(tags), run_name=name
-        )
+        run = self._client.create_run(self._experiment_id, start_time=start_ms, tags=dict(tags), run_name=name)
         return _Run(run_id=run.info.run_id, start_ms=start_ms)
 
     def _log_inputs(self, run: _Run, spec: DatasetSpec) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         dataset = Dataset(**dataset_fields(spec))
-        self._client.log_inputs(
-            run.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
-        )
+        self._client.log_inputs(run.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
     def _log(
         self,
@@ -440,9 +430,7 @@ class Projection:
 
         metrics = [[Metric(*point) for point in points] for points in _packed(groups)]
         named = [Param(name, value) for name, value in (params or {}).items()]
-        calls: list[Any] = list(zip_longest(metrics, _sliced(named, _PARAMS_PER_CALL), fillvalue=[])) or [
-            ([], [])
-        ]
+        calls: list[Any] = list(zip_longest(metrics, _sliced(named, _PARAMS_PER_CALL), fillvalue=[])) or [([], [])]
         run_tags = [RunTag(name, value) for name, value in (tags or {}).items()]
         for index, (some_metrics, some_params) in enumerate(calls):
             # Tags come last: once they say how a trial ended, everything else is there.
@@ -480,6 +468,4 @@ def _missing(run: _Run, values: Mapping[str, float], timestamp_ms: int) -> list[
         known = run.metrics.get(name)
         return known is not None and (known == value or (math.isnan(known) and math.isnan(value)))
 
-    return [
-        Point(name, value, timestamp_ms, 0) for name, value in values.items() if not is_there(name, value)
-    ]
+    return [Point(name, value, timestamp_ms, 0) for name, value in values.items() if not is_there(name, value)]

@@ -116,7 +116,8 @@ def epoch_metrics(reports: Sequence[EpochReport], start_ms: int) -> Iterator[lis
     seconds = 0.0
     for report in reports:
         seconds += report.seconds
-        values = {_clean(name): value for name, value in report.metrics.items()} | {EPOCH_MARK: report.seconds}
+        values = {_clean(name): value for name, value in report.metrics.items()}
+        values[EPOCH_MARK] = report.seconds
         time_ms = start_ms + round(1000 * seconds)
         yield [Point(name, _finite_or_nan(value), time_ms, report.epoch) for name, value in values.items()]
 
@@ -247,9 +248,7 @@ def study_tags(record: StudyRecord) -> dict[str, str]:
 def _note(record: StudyRecord) -> str:
     """Return the description that MLflow shows on the study's page: what was searched, as Markdown."""
     aim = f"{record.objective.metric} ({record.objective.direction})"
-    rows = [
-        [row.get(column, "") for column in ("name", "range", "default", "when")] for row in record.space_table
-    ]
+    rows = [[row.get(column, "") for column in ("name", "range", "default", "when")] for row in record.space_table]
     table = [["parameter", "range", "default", "when"], ["---"] * 4, *rows]
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
     return "\n".join([f"Search of `{record.space}` on `{record.dataset.name}` for {aim}.", "", *lines])
@@ -258,9 +257,7 @@ def _note(record: StudyRecord) -> str:
 def settings_params(record: StudyRecord) -> dict[str, str]:
     """Return the params of the parent run: what was asked for."""
     objective = f"{record.objective.metric}:{record.objective.direction}"
-    asked = {
-        name: value for name, value in record.settings.items() if value is not None and name != "study_id"
-    }
+    asked = {name: value for name, value in record.settings.items() if value is not None and name != "study_id"}
     return flatten({"space": record.space, "objective": objective, **asked})
 
 

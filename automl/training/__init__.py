@@ -1,0 +1,1 @@
+"""What runs in a worker: from a config to a trained model."""

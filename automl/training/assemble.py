@@ -33,8 +33,8 @@ def assemble(build: Build, config: Config, spec: DatasetSpec, *, total_steps: in
         total_steps: Optimizer steps until the epoch cap, over which learning-rate schedules run.
 
     Raises:
-        TrialFailure: `invalid_model`, where the builder raises, returns no model, or one whose inputs or outputs do not fit the
-            dataset; `oom` where it runs out of memory.
+        TrialFailure: `invalid_model`, where the builder raises, returns no model, or one whose inputs or outputs do
+            not fit the dataset; `oom` where it runs out of memory.
     """
     try:
         model = build(config, spec)

@@ -9,7 +9,7 @@ from automl.records import FailureReason
 _MESSAGE_LINES = 12  # enough to see the user's own frame and the error
 
 
-class TrialFailure(Exception):
+class TrialFailure(Exception):  # noqa: N818 - it is how a trial ends, not a defect of ours
     """A trial cannot go on; `reason` says why in the study's terms."""
 
     def __init__(self, reason: FailureReason, message: str) -> None:

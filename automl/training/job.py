@@ -20,7 +20,8 @@ class TrialJob:
         epochs: Cap on epochs; an `epochs` parameter of the config may lower it.
         patience: Epochs without a better objective after which training stops; 0 turns that off.
         objective: What is optimised.
-        weights_path: Where to save the weights of the best epoch (`.npz`, arrays in the order of `model.variables`); None to save nothing.
+        weights_path: Where to save the weights of the best epoch (`.npz`, arrays in the order of `model.variables`);
+            None to save nothing.
     """
 
     number: int

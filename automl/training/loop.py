@@ -1,9 +1,10 @@
 """Compiled epochs: a whole pass over resident tensors is one call into TensorFlow.
 
-The step is the one that `keras.Model.train_step` takes: forward pass, `compute_loss` (regularisation included), gradients,
-`optimizer.apply_gradients`. Given the same seed and batch order it gives the losses of `model.fit`, without its per-batch
-Python, callbacks and input pipeline. Metrics are not accumulated batch by batch: the predictions of the epoch are kept and
-scored once (`metrics.py`). A model that overrides `train_step` has its own step called instead.
+The step is the one that `keras.Model.train_step` takes: forward pass, `compute_loss` (regularisation included),
+gradients, `optimizer.apply_gradients`. Given the same seed and batch order it gives the losses of `model.fit`,
+without its per-batch Python, callbacks and input pipeline. Metrics are not accumulated batch by batch: the
+predictions of the epoch are kept and scored once (`metrics.py`). A model that overrides `train_step` has its own step
+called instead.
 
 Shuffling depends on (seed, epoch) only, so that a resumed trial sees the batches it would have seen.
 """
@@ -42,7 +43,9 @@ class Sweep:
 class TrainingLoop:
     """Trains and evaluates one compiled model over arrays that fit in memory."""
 
-    def __init__(self, model: Any, inputs: Sequence[Array], outputs: Sequence[Array], *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, model: Any, inputs: Sequence[Array], outputs: Sequence[Array], *, batch_size: int, seed: int
+    ) -> None:
         """Copy the training rows into tensors; nothing is traced before the first epoch.
 
         Args:
@@ -161,13 +164,11 @@ def _run(sweep: Any, data: tuple[Any, Any], rows: Array, batch_size: int) -> tup
 def _compile_sweep(step: Callable[[Any, Any], tuple[Any, tuple[Any, ...]]], output_count: int) -> Any:
     """Return a compiled function of (data, rows, batch size) that calls `step` for one batch of rows after the other.
 
-    It gives the sum over rows of the batch losses, as `fit` weights them, and the predictions row after row. The batch size is
-    no part of its signature: the smaller last batch, and any other batch size, run in the same trace.
+    It gives the sum over rows of the batch losses, as `fit` weights them, and the predictions row after row. The
+    batch size is no part of its signature: the smaller last batch, and any other batch size, run in the same trace.
     """
     import tensorflow as tf
 
-    # No XLA: on CPUs it is slower here and draws other random numbers than `fit` does.
-    @tf.function(jit_compile=False)
     def sweep(data: Any, rows: Any, batch_size: Any) -> Any:
         row_count = tf.shape(rows)[0]
         batches = (row_count + batch_size - 1) // batch_size
@@ -179,9 +180,9 @@ def _compile_sweep(step: Callable[[Any, Any], tuple[Any, tuple[Any, ...]]], outp
             loss, predictions = step(x, y)
             total += tf.cast(loss, "float32") * tf.cast(tf.shape(chosen)[0], "float32")
             collected = tuple(
-                array.write(batch, tf.cast(one, "float32"))
-                for array, one in zip(collected, predictions, strict=True)
+                array.write(batch, tf.cast(one, "float32")) for array, one in zip(collected, predictions, strict=True)
             )
         return total, tuple(array.concat() for array in collected)
 
-    return sweep
+    # No XLA: on CPUs it is slower here and draws other random numbers than `fit` does.
+    return tf.function(sweep, jit_compile=False)

@@ -21,7 +21,7 @@ def accuracy(truth: Array, prediction: Array) -> float:
 
 
 def auc(truth: Array, prediction: Array) -> float:
-    """Return the area under the ROC curve, averaged over labels; a label with one class only is left out (NaN if all)."""
+    """Return the area under the ROC curve, averaged over the labels that have both classes; NaN if none."""
     from sklearn.metrics import roc_auc_score
 
     both = [k for k in range(truth.shape[1]) if truth[:, k].min() != truth[:, k].max()]
@@ -58,7 +58,8 @@ def in_target_units(values: Array, output: OutputSpec) -> Array:
     """Return scaled regression values, shape (rows, units), in the units of the target; other tasks unchanged."""
     if output.task is not Task.REGRESSION:
         return values
-    return np.asarray(values, "float64") * np.asarray(output.scale) + np.asarray(output.offset)
+    scaled: Array = np.asarray(values, "float64") * np.asarray(output.scale) + np.asarray(output.offset)
+    return scaled
 
 
 def score(

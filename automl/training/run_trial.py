@@ -32,8 +32,8 @@ def run_trial(job: TrialJob, build: Build, data: PreparedDataset) -> Trial:
         A report after every epoch; expects a `Decision` to be sent.
 
     Returns:
-        How the trial ended. `PRUNED` where it was sent `STOP` (the caller knows why), `PAUSED` where it was sent `PAUSE`,
-        `FAILED` with a typed reason where anything was raised.
+        How the trial ended. `PRUNED` where it was sent `STOP` (the caller knows why), `PAUSED` where it was sent
+        `PAUSE`, `FAILED` with a typed reason where anything was raised.
 
     Example:
         ```python

@@ -49,9 +49,7 @@ class Trainer:
         self.parameter_count = self._model.count_params()
         batch_size = self._job.config.get("batch_size", DEFAULT_BATCH_SIZE)
         train, validation = self._train, self._validation
-        self._loop = TrainingLoop(
-            self._model, train.inputs, train.outputs, batch_size=batch_size, seed=self._job.seed
-        )
+        self._loop = TrainingLoop(self._model, train.inputs, train.outputs, batch_size=batch_size, seed=self._job.seed)
         self._evaluator = Evaluator(self._model, validation.inputs, validation.outputs)
         self._loop.trace()
         self._evaluator.trace()

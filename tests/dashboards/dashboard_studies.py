@@ -13,9 +13,7 @@ from automl.objective import Objective
 from automl.records import Config, EpochReport, FinalScore, TrialRecord, TrialState
 from automl.study_record import StudyRecord
 
-TRACEBACK = (
-    'Traceback (most recent call last):\n  File "space.py", line 3, in build\nValueError: loss is <nan>'
-)
+TRACEBACK = 'Traceback (most recent call last):\n  File "space.py", line 3, in build\nValueError: loss is <nan>'
 
 
 def dataset(name: str = "digits", task: Task = Task.MULTICLASS) -> DatasetSpec:

@@ -104,9 +104,7 @@ def test_curves_skip_epochs_without_a_finite_value() -> None:
 
 
 def test_parameters_that_never_change_are_left_out() -> None:
-    trials = [
-        trial(n, 0.5 + n / 100, config={"fixed": 1, "units": 16 * n, "optimizer": "adam"}) for n in range(20)
-    ]
+    trials = [trial(n, 0.5 + n / 100, config={"fixed": 1, "units": 16 * n, "optimizer": "adam"}) for n in range(20)]
     assert [name for name, _ in figures.values_by_parameter(study(trials))] == ["units"]
 
 
@@ -152,9 +150,7 @@ def test_flat_config_counts_and_names_repeated_items() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("length", "most", "expected"), [(0, 5, 0), (5, 5, 5), (11, 5, 5), (10_000, 3_000, 3_000)]
-)
+@pytest.mark.parametrize(("length", "most", "expected"), [(0, 5, 0), (5, 5, 5), (11, 5, 5), (10_000, 3_000, 3_000)])
 def test_thinned(length: int, most: int, expected: int) -> None:
     trials = [trial(number, None) for number in range(length)]
     kept = figures.thinned(trials, most)

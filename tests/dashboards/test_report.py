@@ -1,4 +1,4 @@
-"""The page as a whole: what it says, that no text becomes markup, and that it asks the network for nothing."""
+"""The page as a whole: what it says, that no text becomes markup, that it asks the network for nothing."""
 
 from __future__ import annotations
 
@@ -79,9 +79,7 @@ class Page(HTMLParser):
 
     @property
     def figures(self) -> list[dict[str, Any]]:
-        found = re.findall(
-            r'<script type="application/json"[^>]*>(.*?)</script>', self.source, flags=re.DOTALL
-        )
+        found = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', self.source, flags=re.DOTALL)
         return [json.loads(one) for one in found]
 
 
@@ -157,6 +155,7 @@ def test_loads_nothing(tmp_path: Path) -> None:
     policy = next(value for _, name, value in page.attributes if name == "content" and "default-src" in value)
     assert "default-src 'none'" in policy
     assert "http" not in policy
+    assert "showSendToCloud: false" in page.source
 
 
 def test_escapes_every_text(tmp_path: Path) -> None:

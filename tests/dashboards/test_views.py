@@ -106,9 +106,7 @@ def test_trials_best_first_then_the_rest_by_number() -> None:
 
 
 def test_failures_are_counted_by_reason_with_the_first_message() -> None:
-    record = study(
-        [failed(0, "oom", ""), failed(1, "oom", "first\nlast"), *(failed(n) for n in range(2, 12))]
-    )
+    record = study([failed(0, "oom", ""), failed(1, "oom", "first\nlast"), *(failed(n) for n in range(2, 12))])
     nan, oom = views.view_study(record, anchor="a").failures
     assert (nan.reason, nan.count, nan.trials) == ("nan", 10, "2, 3, 4, 5, 6, 7, 8, 9, …")
     assert (oom.headline, oom.message) == ("last", "first\nlast")

@@ -25,7 +25,7 @@ def real_data() -> Path:
 
 @pytest.fixture
 def numbered() -> Callable[..., RawDataset]:
-    """Make datasets whose only feature is the number of the row, so that rows can be followed through a split."""
+    """Make datasets whose only feature is the row's number, so that rows can be followed through a split."""
 
     def make(y: np.ndarray, *, test_rows: int = 0, seed: int = 0) -> RawDataset:
         x = np.arange(len(y), dtype=np.float64)[:, None]

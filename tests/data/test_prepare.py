@@ -26,9 +26,7 @@ IRIS_CODE = (
 )
 
 
-def _prepare(
-    raw: RawDataset, cache: Path, *, task: Task | None = None, split_seed: int = 0
-) -> PreparedDataset:
+def _prepare(raw: RawDataset, cache: Path, *, task: Task | None = None, split_seed: int = 0) -> PreparedDataset:
     return prepare(raw, task=task, split_seed=split_seed, cache=cache)
 
 
@@ -40,11 +38,7 @@ def _raw_rows(prepared: PreparedDataset, encoded: np.ndarray) -> list[float]:
 
 
 def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    return {
-        str(file): (file.stat().st_mtime_ns, file.stat().st_ino)
-        for file in folder.rglob("*")
-        if file.is_file()
-    }
+    return {str(file): (file.stat().st_mtime_ns, file.stat().st_ino) for file in folder.rglob("*") if file.is_file()}
 
 
 def test_the_spec_says_what_was_prepared(cache: Path) -> None:
@@ -132,9 +126,7 @@ def test_the_raw_example_holds_raw_training_rows(cache: Path) -> None:
     prepared = _prepare(raw, cache)
     example = prepared.raw_example()
     assert (example.shape, example.dtype) == ((5, 64), raw.x_train.dtype)
-    np.testing.assert_array_equal(
-        prepared.encodings[0].encode(example), prepared.split("train").inputs[0][:5]
-    )
+    np.testing.assert_array_equal(prepared.encodings[0].encode(example), prepared.split("train").inputs[0][:5])
 
 
 def test_images_and_two_classes(cache: Path) -> None:
@@ -249,9 +241,7 @@ def test_two_processes_at_once_both_end_well(cache: Path) -> None:
     assert PreparedDataset.open(folder) == _prepare(load("iris"), cache)
 
 
-@pytest.mark.parametrize(
-    "damage", ["spec.json", "encoding.json", "train/x0.npy", "test/y0.npy", "raw_example.npy"]
-)
+@pytest.mark.parametrize("damage", ["spec.json", "encoding.json", "train/x0.npy", "test/y0.npy", "raw_example.npy"])
 @pytest.mark.parametrize("how", ["missing", "short"])
 def test_a_damaged_folder_is_prepared_again(cache: Path, damage: str, how: str) -> None:
     prepared = _prepare(load("iris"), cache)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -114,9 +113,7 @@ def test_csv_with_a_test_file_in_another_order_of_columns(tmp_path: Path) -> Non
 
 
 def test_an_unknown_name_names_the_nearest_one_and_paths() -> None:
-    with pytest.raises(
-        UnknownNameError, match=r"'digit'; did you mean 'digits'\?.* path to a .npz or .csv file"
-    ):
+    with pytest.raises(UnknownNameError, match=r"'digit'; did you mean 'digits'\?.* path to a .npz or .csv file"):
         load("digit")
     with pytest.raises(UnknownNameError, match="known"):
         load("")
@@ -177,9 +174,7 @@ def test_npz_without_the_keys_says_which_it_has(tmp_path: Path) -> None:
         ({"x_test": np.zeros((0, 2)), "y_test": np.zeros(0)}, "no rows"),
     ],
 )
-def test_arrays_that_do_not_fit_together_are_refused(
-    tmp_path: Path, arrays: dict[str, np.ndarray], said: str
-) -> None:
+def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], said: str) -> None:
     assert said in _refusal(_npz(tmp_path / "m.npz", **arrays))
 
 
@@ -264,9 +259,7 @@ def test_without_network_or_cache_a_keras_dataset_is_one_clear_line(
     for scheme in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(scheme, raising=False)
     message = _refusal("fashion_mnist")
-    assert (
-        "needs the network once or the cached file in ~/.keras/datasets; or give a path to an .npz" in message
-    )
+    assert "needs the network once or the cached file in ~/.keras/datasets; or give a path to an .npz" in message
     assert "URL fetch failure" in message
 
 
@@ -276,9 +269,7 @@ def test_loading_imports_none_of_the_heavy_libraries() -> None:
         "print([name for name in ('keras', 'tensorflow', 'jax', 'ray', 'mlflow') if name in sys.modules],"
         " [name for name in ('sklearn', 'pandas') if name in before])"
     )
-    child = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {}
-    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert child.stdout.split() == ["[]", "[]"]
 
 

@@ -43,7 +43,6 @@ def test_every_row_is_in_one_split_of_the_right_size(numbered: Numbered, name: s
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_seed_alone_decides(numbered: Numbered, name: str) -> None:
     raw = numbered(TARGETS[name])
-    np.random.seed(1)
     one, same, other = _split(raw, 5), _split(raw, 5), _split(raw, 6)
     assert one.train.tolist() == same.train.tolist()
     assert set(one.train) != set(other.train)

@@ -47,9 +47,7 @@ def _read(y: Any, *, task: Task | None = None, y_test: Any = None) -> Target:
         (LABELS * 0.5, Task.REGRESSION, ()),
     ],
 )
-def test_the_task_is_inferred_and_labels_keep_their_type(
-    y: np.ndarray, task: Task, labels: tuple[Any, ...]
-) -> None:
+def test_the_task_is_inferred_and_labels_keep_their_type(y: np.ndarray, task: Task, labels: tuple[Any, ...]) -> None:
     target = _read(y)
     assert (target.task, target.labels) == (task, labels)
     assert [type(label) for label in target.labels] == [type(label) for label in labels]

@@ -34,6 +34,20 @@ def home(migrated_home: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder as mlflow saves models, with a signature; the tracker does not look into the rest."""
+    import numpy as np
+    from mlflow.models import Model, infer_signature
+
+    folder = tmp_path_factory.mktemp("model") / "mlflow"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "model.keras").write_bytes(b"weights")
+    rows = np.ones((2, 3), dtype="float32")
+    Model(signature=infer_signature(rows, rows), flavors={"tensorflow": {}}).save(str(folder / "MLmodel"))
+    return folder
+
+
 @pytest.fixture
 def client(home: Path) -> Any:
     from mlflow import MlflowClient

@@ -63,6 +63,7 @@ def trial(number: int, state: TrialState = TrialState.COMPLETE, **changes: Any) 
     }
     return TrialRecord(**(values | changes))
 
+
 FINAL = FinalScore(
     trial=1,
     metrics={"accuracy": 0.95, "loss": 0.2},

@@ -1,0 +1,62 @@
+"""The command line: parse, call, print. What is said here is decided elsewhere.
+
+Commands import what they need when they run, so that `automl --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import click
+
+from automl.cli.catalog import datasets, spaces
+from automl.cli.search import resume, search
+from automl.cli.services import doctor, ui
+from automl.cli.studies import best, delete, report, status
+from automl.errors import AutomlError, SearchInterrupted
+
+_INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="keras-automl", prog_name="automl")
+def cli() -> None:
+    r"""Find the best Keras architecture for a dataset by a deadline, and show how it was found.
+
+    \b
+    automl search digits                      the main job
+    automl search my.csv --target price       a table of numbers
+    automl report                             what was found, as one HTML page
+    """
+
+
+for command in (search, resume, status, best, report, delete, spaces, datasets, ui, doctor):
+    cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run the command line; every wrong request ends in one clear line and an exit code, never in a traceback.
+
+    Exit codes: 0 done; 1 no usable model; 2 wrong request; 3 the surroundings failed, resumable; 130 interrupted,
+    resumable.
+    """
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except AutomlError as error:
+        _fail(str(error), error.exit_code)
+    except SearchInterrupted as error:
+        _fail(f"interrupted; everything is kept. Go on with: automl resume {error.study}", _INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", _INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away: nobody is left to be told
+        sys.exit(0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"automl: {' '.join(message.split())}", err=True)
+    sys.exit(code)

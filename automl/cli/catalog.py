@@ -1,0 +1,73 @@
+"""`automl spaces` and `automl datasets`: what there is to search, and to search on."""
+
+from __future__ import annotations
+
+import click
+
+from automl.cli.options import Common, common_options, text_table
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Show the space narrowed.")
+@common_options
+def spaces(common: Common, name: str | None, settings: tuple[str, ...]) -> None:
+    """List search spaces, or show the parameters of one (a name, module:attribute or file.py:attribute)."""
+    from automl.narrowing import parse_setting
+    from automl.space_sources import find_space, known_spaces
+
+    if name is None:
+        found = {key: find_space(key) for key in known_spaces()}
+        rows = [[key, str(len(space.parameters)), key_doc(space.build.__module__)] for key, space in found.items()]
+        common.give(
+            {row[0]: {"parameters": int(row[1]), "about": row[2]} for row in rows},
+            lambda: text_table(["space", "parameters", "about"], rows),
+        )
+        return
+    space = find_space(name).narrow(dict(parse_setting(one) for one in settings))
+    table = space.table()
+    common.give(
+        {"name": space.name, "fingerprint": space.fingerprint(), "parameters": table},
+        lambda: text_table(
+            ["parameter", "range", "default", "only when"],
+            [[row["name"], row["range"], row["default"], row["when"]] for row in table],
+        ),
+    )
+
+
+def key_doc(module: str) -> str:
+    """Return the first line of a module's docstring, without the name that it starts with."""
+    import sys
+
+    lines = (sys.modules[module].__doc__ or "").strip().splitlines()
+    return lines[0].partition(": ")[2] or lines[0] if lines else ""
+
+
+@click.command()
+@click.argument("name", required=False)
+@common_options
+def datasets(common: Common, name: str | None) -> None:
+    """List built-in datasets, or describe one; a path to an .npz or .csv works wherever a name does."""
+    from dataclasses import asdict
+
+    from automl.data import known_datasets
+    from automl.errors import UnknownNameError
+
+    known = known_datasets()
+    if name is not None and name not in known:
+        raise UnknownNameError("dataset", name, known, also="or a path to an .npz or .csv file")
+    chosen = [info for key, info in known.items() if name in (None, key)]
+    rows = [
+        [
+            info.name,
+            info.task,
+            str(info.rows),
+            "network once" if info.needs_network else "offline",
+            info.description,
+        ]
+        for info in chosen
+    ]
+    common.give(
+        [asdict(info) for info in chosen],
+        lambda: text_table(["dataset", "task", "rows", "source", "about"], rows),
+    )

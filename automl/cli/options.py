@@ -1,0 +1,65 @@
+"""Options and printing that commands share."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from automl.home import Home
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What `--home --storage --json --quiet` said.
+
+    Attributes:
+        home: The home folder.
+        storage: An Optuna storage URL, or None.
+        json: Print JSON for machines instead of tables for people.
+        quiet: Print results only.
+    """
+
+    home: Home
+    storage: str | None
+    json: bool
+    quiet: bool
+
+    def say(self, text: str) -> None:
+        """Print a line for people, unless they asked for quiet or for JSON."""
+        if not self.quiet and not self.json:
+            click.echo(text)
+
+    def give(self, value: Any, text: Callable[[], str]) -> None:
+        """Print a result: as JSON, or as text for people."""
+        click.echo(json.dumps(value, indent=1, default=str) if self.json else text())
+
+
+def common_options(function: F) -> F:
+    """Add `--home --storage --json --quiet`; the command gets them as its first argument, a `Common`."""
+
+    @click.option("--home", metavar="DIR", help="Home folder [AUTOML_HOME, or ./automl-runs].")
+    @click.option("--storage", metavar="URL", help="Optuna storage of the studies [a journal in the home folder].")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+    @click.option("--quiet", "-q", is_flag=True, help="Print results only.")
+    @functools.wraps(function)
+    def with_common(
+        *arguments: Any, home: str | None, storage: str | None, as_json: bool, quiet: bool, **options: Any
+    ) -> Any:
+        common = Common(home=Home(home), storage=storage, json=as_json, quiet=quiet)
+        return function(common, *arguments, **options)
+
+    return with_common  # type: ignore[return-value]
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a plain table of columns that line up."""
+    widths = [max(len(row[index]) for row in [header, *rows]) for index in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,158 @@
+"""`automl search` and `automl resume`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from automl.cli.options import Common, common_options
+from automl.errors import RequestError
+
+if TYPE_CHECKING:
+    from automl.results import Result
+    from automl.search_loop import Progress
+
+
+class WorkerCount(click.ParamType[int | str]):
+    """A positive number, or `auto`."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the number, or `auto`."""
+        if value == "auto":
+            return "auto"
+        if not str(value).isdigit() or int(value) < 1:
+            self.fail(f"expected a number from 1, or 'auto', received {value!r}", param, ctx)
+        return int(value)
+
+
+@click.command()
+@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
+@click.option("--space", metavar="SPACE", help="Name, module:attribute or file.py:attribute [by the data].")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Fix (adam), restrict (64..256 or a,b).")
+@click.option("--target", metavar="COLUMN", help="Target column of a table.")
+@click.option("--task", metavar="TASK", help="regression, binary, multiclass or multilabel [inferred].")
+@click.option("--test", metavar="PATH", help="Rows that become the sealed test split.")
+@click.option("--trials", type=int, metavar="N", help="Budget of trials [50, unless --time is given].")
+@click.option("--time", metavar="DURATION", help="Budget of time, everything included [10m, unless --trials is given].")
+@click.option("--epochs", type=int, default=30, metavar="N", help="Cap on the epochs of a trial [30].")
+@click.option("--patience", type=int, default=5, metavar="N", help="Epochs without a better value [5]; 0: off.")
+@click.option("--objective", metavar="METRIC[:min|max]", help="What is optimised [val_accuracy, val_rmse or val_auc].")
+@click.option("--sampler", default="tpe", metavar="NAME", help="tpe, random, grid or qmc [tpe].")
+@click.option("--scheduler", default="asha", metavar="NAME", help="asha, hyperband, median or none [asha].")
+@click.option("--executor", default="local", metavar="NAME", help="local [local].")
+@click.option(
+    "--workers", type=WorkerCount(), default="auto", help="Worker processes [auto: one a GPU, or one a core]."
+)
+@click.option("--seed", type=int, default=0, metavar="N", help="Of proposals, weights, dropout and shuffling [0].")
+@click.option("--split-seed", type=int, default=0, metavar="N", help="Of the split [0].")
+@click.option("--name", metavar="STUDY", help="Name of the study [<dataset>-<space>-NNN].")
+@click.option("--enqueue", metavar="FILE.yaml", help="A list of configs, whole or partial, to try first.")
+@click.option("--finalists", type=int, default=3, metavar="N", help="Configs re-trained on fresh seeds [3]; 0: none.")
+@click.option("--no-mlflow", is_flag=True, help="Do not log to MLflow.")
+@common_options
+def search(
+    common: Common,
+    datasets: tuple[str, ...],
+    settings: tuple[str, ...],
+    enqueue: str | None,
+    name: str | None,
+    no_mlflow: bool,
+    **options: Any,
+) -> None:
+    """Find the best architecture for each DATASET: a built-in name (automl datasets), or a path to an .npz or .csv."""
+    from automl.narrowing import parse_setting
+    from automl.run_search import search as run
+
+    if name is not None and len(datasets) > 1:
+        raise RequestError(f"--name names one study, received {len(datasets)} datasets: search them one by one")
+    narrow = dict(parse_setting(one) for one in settings)
+    queued = [] if enqueue is None else _read_configs(Path(enqueue))
+    if len(datasets) > 1:
+        _check_all(datasets, target=options["target"], test=options["test"])
+    results = []
+    for dataset in datasets:
+
+        def go(progress: Callable[[Progress], None], dataset: str = dataset) -> Result:
+            return run(
+                dataset,
+                name=name,
+                narrow=narrow,
+                enqueue=queued,
+                mlflow=not no_mlflow,
+                home=common.home.path,
+                storage=common.storage,
+                progress=progress,
+                **options,
+            )
+
+        results.append(_watched(common, go, f"preparing {dataset}"))
+    _conclude(common, results)
+
+
+@click.command()
+@click.argument("study")
+@click.option("--trials", type=int, metavar="N", help="New total budget of trials.")
+@click.option("--time", metavar="DURATION", help="New total budget of time.")
+@click.option("--workers", type=WorkerCount(), help="Worker processes [as before].")
+@common_options
+def resume(common: Common, study: str, **options: Any) -> None:
+    """Go on with an interrupted STUDY, or give a finished one a larger budget."""
+    from automl.run_search import resume as run
+
+    def go(progress: Callable[[Progress], None]) -> Result:
+        return run(study, home=common.home.path, storage=common.storage, progress=progress, **options)
+
+    _conclude(common, [_watched(common, go, f"opening {study}")])
+
+
+def _watched(common: Common, go: Callable[[Callable[[Progress], None]], Result], first: str) -> Result:
+    """Run a search with a live view on a terminal, lines elsewhere, and nothing where nobody wants to read."""
+    if common.quiet or common.json:
+        return go(lambda progress: None)
+    from dashboards.terminal import open_view
+
+    with open_view(first) as view:
+        return go(
+            lambda progress: view.show(
+                progress.record,
+                phase=progress.phase,
+                finalists_running=progress.running,
+                seconds_left=progress.seconds_left,
+                note=progress.note,
+            )
+        )
+
+
+def _conclude(common: Common, results: list[Result]) -> None:
+    from automl.cli.summary import best_text, next_commands, result_json
+
+    common.give([result_json(one.record) for one in results], lambda: best_text([one.record for one in results]))
+    common.say("\n" + next_commands([one.record for one in results], common))
+
+
+def _read_configs(path: Path) -> list[dict[str, Any]]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise RequestError(f"--enqueue {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"--enqueue {path} is no YAML: {' '.join(str(error).split())}") from error
+    configs = [content] if isinstance(content, dict) else content
+    if not isinstance(configs, list) or not all(isinstance(one, dict) for one in configs):
+        raise RequestError(f"--enqueue {path} holds a list of configs, such as '- batch_size: 64'")
+    return configs
+
+
+def _check_all(datasets: tuple[str, ...], *, target: str | None, test: str | None) -> None:
+    """Refuse a wrong dataset before the first search has spent an hour."""
+    from automl.data import load
+
+    for dataset in datasets:
+        load(dataset, target=target, test=test)

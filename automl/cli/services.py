@@ -1,0 +1,136 @@
+"""`automl ui` and `automl doctor`: the surroundings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+from automl.cli.options import Common, common_options, text_table
+from automl.errors import AutomlError, RequestError
+
+_PACKAGES = ("keras-automl", "tensorflow", "keras", "optuna", "mlflow", "ray", "numpy", "pandas")
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on [127.0.0.1].")
+@click.option("--port", default=5000, type=click.IntRange(1, 65535), metavar="N", help="Port to listen on [5000].")
+@common_options
+def ui(common: Common, host: str, port: int) -> None:
+    """Serve the MLflow UI over the runs of the home folder, until Ctrl-C."""
+    from automl.tracking.mlflow import embedded_uri
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(common.home.path)
+    if not (common.home.path / "mlflow.db").exists() and "MLFLOW_TRACKING_URI" not in os.environ:
+        raise RequestError(f"no runs in {common.home.path} yet: start with automl search DATASET")
+    _check_port(host, port)
+    common.say(f"MLflow UI: http://{host}:{port}   (Ctrl-C ends it)")
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += [
+        "--default-artifact-root",
+        str(common.home.mlflow_artifacts),
+        "--host",
+        host,
+        "--port",
+        str(port),
+    ]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    with tempfile.TemporaryFile() as log:
+        server = subprocess.Popen([*command, "--workers", "1"], env=environment, stdout=log, stderr=log)
+        try:
+            code = server.wait()
+        except KeyboardInterrupt:
+            server.terminate()
+            server.wait()
+            return
+        log.seek(0)
+        lines = log.read().decode(errors="replace").strip().splitlines() or ["no message"]
+        raise RequestError(f"the MLflow server ended with exit code {code}: {lines[-1]}")
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise RequestError(
+                f"cannot listen on {host}:{port} ({error.strerror}): choose another with --port"
+            ) from error
+
+
+@click.command()
+@common_options
+def doctor(common: Common) -> None:
+    """Check the machine, the packages, the home folder and that a worker starts."""
+    checks = [
+        ("python", True, sys.version.split()[0]),
+        *(_package(name) for name in _PACKAGES),
+        *_machine(),
+        _home(common),
+        _worker(),
+    ]
+    common.give(
+        [{"check": name, "ok": good, "found": found} for name, good, found in checks],
+        lambda: text_table(
+            ["check", "", "found"], [[name, "ok" if good else "FAILS", found] for name, good, found in checks]
+        ),
+    )
+    if not all(good for _, good, _ in checks):
+        sys.exit(3)
+
+
+def _package(name: str) -> tuple[str, bool, str]:
+    try:
+        return name, True, version(name)
+    except PackageNotFoundError:
+        return name, False, "not installed: pip install keras-automl"
+
+
+def _machine() -> list[tuple[str, bool, str]]:
+    import psutil
+
+    from automl.executors.devices import core_count, gpu_names, plan_slots
+
+    memory = psutil.virtual_memory()
+    slots = plan_slots(None)
+    return [
+        ("cores", True, str(core_count())),
+        ("memory", True, f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"),
+        ("gpus", True, ", ".join(gpu_names()) or "none"),
+        ("workers", True, f"--workers auto: {len(slots)} of {slots[0].threads} thread(s)"),
+    ]
+
+
+def _home(common: Common) -> tuple[str, bool, str]:
+    try:
+        common.home.create()
+    except AutomlError as error:
+        return "home", False, str(error)
+    free = shutil.disk_usage(common.home.path).free / 2**30
+    return "home", True, f"{common.home.path}, {len(common.home.study_names())} studies, {free:.1f} GiB free"
+
+
+def _worker() -> tuple[str, bool, str]:
+    from automl.executors.devices import plan_slots
+    from automl.executors.local import LocalExecutor
+
+    with tempfile.TemporaryDirectory() as folder:
+        executor = LocalExecutor(plan_slots(1), log_path=Path(folder) / "worker.log")
+        started = time.monotonic()
+        try:
+            executor.start()
+            executor.wait_ready()
+        except AutomlError as error:
+            return "worker", False, str(error)
+        finally:
+            executor.close()
+    return "worker", True, f"ready in {time.monotonic() - started:.1f} s"

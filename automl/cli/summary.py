@@ -1,0 +1,92 @@
+"""What a person reads at the end of a search: the best architecture per dataset, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from automl.cli.options import Common, text_table
+from automl.home import Home
+from automl.results import StudyRecord, TrialState, describe_config, mean_and_spread
+
+
+def best_text(records: Sequence[StudyRecord]) -> str:
+    """Return the best architecture per dataset, as text."""
+    return "\n\n".join(_one(record) for record in records)
+
+
+def _one(record: StudyRecord) -> str:
+    best = record.best
+    if best is None:
+        return f"{record.dataset.name}: no usable model yet (study {record.name})"
+    rows = [[name, value] for name, value in describe_config(best.config)]
+    rows += [["parameters", f"{best.parameter_count:,}"]]
+    rows += [["validation", f"{record.test_metric} {best.value:.4f} in the search (trial {best.number})"]]
+    rows += [[*row] for row in _final_rows(record)]
+    rows += [["time", f"{record.elapsed_seconds:.0f} s for {_counts(record)}"]]
+    body = "\n".join(f"  {line}" for line in text_table(["study", record.name], rows).splitlines())
+    return f"best architecture for {record.dataset.name} (space {record.space}):\n{body}"
+
+
+def _final_rows(record: StudyRecord) -> list[tuple[str, str]]:
+    if record.final is None or record.best is None:
+        return [("test", "sealed; no finalists were trained")]
+    metric = record.test_metric
+    low, high = record.final.interval
+    values = tuple(metrics[metric] for metrics in record.final.seed_metrics)
+    mean, spread = mean_and_spread(values)
+    again, again_spread = mean_and_spread(record.finalist_values(record.best.number))
+    seeds = f"over {len(values)} fresh seed{'s' if len(values) > 1 else ''}"
+    return [
+        ("re-trained", f"{metric} {again:.4f} ± {again_spread:.4f} on validation rows, {seeds}"),
+        (
+            "test",
+            f"{metric} {record.final.metrics[metric]:.4f}, 95 % interval {low:.4f} to {high:.4f} (sealed rows)",
+        ),
+        ("", f"{metric} {mean:.4f} ± {spread:.4f} {seeds}"),
+    ]
+
+
+def _counts(record: StudyRecord) -> str:
+    parts = [f"{record.count(state)} {state.value}" for state in TrialState if record.count(state)]
+    return f"{len(record.trials)} trials ({', '.join(parts)})"
+
+
+def next_commands(records: Sequence[StudyRecord], common: Common) -> str:
+    """Return the next three commands that a person would want."""
+    home = "" if common.home.path == Home().path else f" --home {shlex.quote(str(common.home.path))}"
+    storage = f" --storage {shlex.quote(common.storage)}" if common.storage else ""
+    names = " ".join(record.name for record in records)
+    load = f"automl.load_result({records[0].name!r}" + (f", home={str(common.home.path)!r}" if home else "") + ")"
+    rows = [
+        [f"automl report {names}{home}{storage}", "the whole search as one HTML page"],
+        [f"automl ui{home}", "compare the runs in MLflow"],
+        [f'python -c "import automl; {load}.model().summary()"', "the model, ready to predict from raw rows"],
+    ]
+    return "next:\n" + "\n".join(f"  {line}" for line in text_table(rows[0], rows[1:]).splitlines())
+
+
+def result_json(record: StudyRecord) -> dict[str, Any]:
+    """Return what was found as JSON values."""
+    best = record.best
+    return {
+        "study": record.name,
+        "dataset": record.dataset.name,
+        "space": record.space,
+        "objective": record.objective.metric,
+        "trials": {state.value: record.count(state) for state in TrialState if record.count(state)},
+        "seconds": record.elapsed_seconds,
+        "best": None
+        if best is None
+        else {
+            "number": best.number,
+            "config": best.config,
+            "value": best.value,
+            "best_epoch": best.best_epoch,
+            "parameter_count": best.parameter_count,
+            "metrics": dict(best.best_metrics),
+        },
+        "test": None if record.final is None else record.final.to_json(),
+        "folder": str(record.folder),
+    }
