@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
+
+from automl.errors import RequestError
+
+T = TypeVar("T")
 
 
 class Task(StrEnum):
@@ -91,20 +95,31 @@ class DatasetSpec:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one encoded row, for a dataset of one input."""
-        (only,) = self.inputs
-        return only.shape
+        """Shape of one encoded row, for a dataset of one input.
+
+        Raises:
+            RequestError: The dataset has several.
+        """
+        return self._only("input", self.inputs).shape
 
     @property
     def output(self) -> OutputSpec:
-        """The output, for a dataset of one output."""
-        (only,) = self.outputs
-        return only
+        """The output, for a dataset of one output.
+
+        Raises:
+            RequestError: The dataset has several.
+        """
+        return self._only("output", self.outputs)
 
     @property
     def task(self) -> Task:
         """The task, for a dataset of one output."""
         return self.output.task
+
+    def _only(self, what: str, parts: tuple[T, ...]) -> T:
+        if len(parts) != 1:
+            raise RequestError(f"dataset {self.name!r} has {len(parts)} {what}s: use spec.{what}s")
+        return parts[0]
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON values."""

@@ -43,7 +43,7 @@ class UnknownNameError(RequestError):
             also: What else would have been accepted, such as `"or a path to a .csv file"`.
         """
         names = sorted(known)
-        nearest = difflib.get_close_matches(received, names, n=1)
+        nearest = difflib.get_close_matches(str(received), names, n=1)
         guess = f"; did you mean {nearest[0]!r}?" if nearest else ";"
         listed = ", ".join(names) if names else "none"
         super().__init__(f"unknown {kind} {received!r}{guess} known: {listed}{' ' + also if also else ''}")
@@ -74,5 +74,5 @@ class SearchInterrupted(KeyboardInterrupt):
 
     def __init__(self, study: str) -> None:
         """Remember the study's name."""
-        super().__init__(f"interrupted; go on with: automl resume {study}")
+        super().__init__(f"everything is kept; go on with: automl resume {study}")
         self.study = study

@@ -109,15 +109,17 @@ def weights_path(folder: Path, number: int, repeat: int) -> Path:
     return folder / "finalists" / f"{number:06d}-{repeat:02d}.npz"
 
 
-def choose_winner(record: StudyRecord) -> int | None:
-    """Return the number of the config with the best mean validation score over its fresh seeds, or None."""
+def choose_winner(record: StudyRecord, plan: Plan) -> int | None:
+    """Return the number of the planned config with the best mean validation score over its fresh seeds, or None.
+
+    Re-trainings of configs that a larger budget has pushed out of the plan do not count: their weights are gone.
+    """
     means = {
-        number: fmean(record.objective.loss(value) for value in record.finalist_values(number))
-        for number in {finalist.number for finalist in record.finalists}
-        if record.finalist_values(number)
+        trial.number: fmean(record.objective.loss(value) for value in values)
+        for trial in plan.configs
+        if (values := record.finalist_values(trial.number))
     }
-    order = [trial.number for trial in record.ranked]  # ties go to the better search score
-    return min(means, key=lambda number: (means[number], order.index(number)), default=None)
+    return min(means, key=lambda number: means[number], default=None)  # ties go to the better search score
 
 
 def score_on_test(

@@ -93,7 +93,7 @@ class Home:
             RequestError: The explicit name is taken, or is no name.
         """
         if name is None:
-            stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")[:90]
+            stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:90] or "study"
             return next(folder for number in range(1, 10**6) if (folder := self._claim(f"{stem}-{number:03d}")))
         if not _NAME.fullmatch(name):
             raise RequestError(f"a study's name has letters, digits, '.', '_' and '-', received {name!r}")
@@ -110,6 +110,8 @@ class Home:
         """
         folder = self.study_folder(name)
         doomed = folder.with_name(f".deleted-{name}")  # renamed first: a half-deleted study is never seen
+        if doomed.exists():  # an earlier deletion of a study of that name was interrupted
+            shutil.rmtree(doomed)
         folder.rename(doomed)
         shutil.rmtree(doomed)
 
@@ -123,7 +125,7 @@ class Home:
     def _check_version(self, stamp: Path) -> None:
         try:
             version = json.loads(stamp.read_text("utf-8"))["version"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise RequestError(f"{stamp} is damaged: delete that one file, the studies beside it are whole") from error
         if version != _VERSION:
             raise RequestError(f"{self.path} was made by version {version} of this folder's format, not {_VERSION}")

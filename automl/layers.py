@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from automl.dataset_spec import DatasetSpec, OutputSpec, Task
@@ -63,4 +64,6 @@ def output_layers(x: Any, spec: DatasetSpec, **arguments: Any) -> Any:
 def _head(output: OutputSpec, arguments: dict[str, Any]) -> Any:
     import keras
 
-    return keras.layers.Dense(output.units, activation=_ACTIVATIONS[output.task], name=output.name, **arguments)
+    # A column may be called "price/m2", which Keras refuses, or "dense", which is the name of another layer.
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", output.name) + "_output"
+    return keras.layers.Dense(output.units, activation=_ACTIVATIONS[output.task], name=name, **arguments)

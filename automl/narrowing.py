@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import yaml
-
 from automl.errors import SpaceError, UnknownNameError
-from automl.parameters import Choice, Float, Int, Leaf, Parameter, Repeat, Scalar, same
+from automl.parameters import Choice, Float, Int, Leaf, Parameter, Repeat, Scalar, canonical, on_grid, same
 
 Setting = Scalar | tuple[float, float] | list[Scalar]
 """A fixed value, an inclusive range `(low, high)`, or a list of values."""
@@ -41,25 +41,73 @@ def parse_setting(text: str) -> tuple[str, Setting]:
 
 def _scalar(text: str) -> Scalar:
     text = text.strip()
-    try:
-        return float(text) if "e" in text.lower() else _yaml_scalar(text)
-    except ValueError:
-        return text
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return text
 
 
-def _yaml_scalar(text: str) -> Scalar:
-    value = yaml.safe_load(text) if text else ""
-    return value if isinstance(value, str | int | float | bool | None) else text
+_WORDS: Mapping[str, Scalar] = {"true": True, "false": False, "null": None}
 
 
 def narrow_parameters(parameters: Sequence[Parameter], settings: Mapping[str, Setting]) -> list[Parameter]:
     """Return the parameters with some fixed or restricted; `SearchSpace.narrow` documents names and settings.
 
+    A parameter whose conditions can no longer hold is left out.
+
     Raises:
-        SpaceError: A name is unknown or not unique, or a setting does not lie inside the parameter's range.
+        SpaceError: A name is unknown, not unique or set twice, or a setting does not lie inside the parameter's range
+            or concerns a parameter that another setting has ruled out.
     """
-    changes = {_find(parameters, name): setting for name, setting in settings.items()}
-    return [_narrow_parameter(parameter, changes) for parameter in parameters]
+    changes: dict[tuple[str, ...], Setting] = {}
+    for name, setting in settings.items():
+        path = _find(parameters, name)
+        if path in changes:
+            raise SpaceError(f"{'.'.join(path)!r} is set twice")
+        changes[path] = setting
+    return _without_impossible([_narrow_parameter(parameter, changes) for parameter in parameters], changes)
+
+
+def _without_impossible(parameters: Sequence[Parameter], changes: Mapping[tuple[str, ...], Setting]) -> list[Parameter]:
+    """Take out conditions that no longer hold, and parameters that no longer have any that does."""
+    kept: dict[str, Parameter] = {}
+    for parameter in parameters:
+        possible = _possible(parameter, kept, changes, (parameter.name,))
+        if possible is None:
+            continue
+        kept[parameter.name] = possible
+        if isinstance(possible, Repeat):
+            items: dict[str, Leaf] = {}
+            for nested in possible.parameters:
+                one = _possible(nested, kept | items, changes, (possible.name, nested.name))
+                if one is not None:
+                    items[nested.name] = one  # type: ignore[assignment]
+            kept[parameter.name] = replace(possible, parameters=list(items.values()))
+    return list(kept.values())
+
+
+def _possible(
+    parameter: Parameter,
+    known: Mapping[str, Parameter],
+    changes: Mapping[tuple[str, ...], Setting],
+    path: tuple[str, ...],
+) -> Parameter | None:
+    when = {
+        name: [value for value in values if name in known and _leaf(known[name]).contains(value)]
+        for name, values in parameter.when.items()
+    }
+    if all(when.values()):
+        return replace(parameter, when=when) if when else parameter
+    if path in changes or any(changed[:-1] == path for changed in changes):
+        needs = " and ".join(f"{name} = {' | '.join(map(str, values))}" for name, values in parameter.when.items())
+        raise SpaceError(f"{'.'.join(path)!r} is set, but can never be active: it needs {needs}")
+    return None
+
+
+def _leaf(parameter: Parameter) -> Leaf:
+    return parameter.count if isinstance(parameter, Repeat) else parameter
 
 
 def _find(parameters: Sequence[Parameter], name: str) -> tuple[str, ...]:
@@ -103,12 +151,16 @@ _KEEP: Any = object()
 def _narrow_leaf(parameter: Leaf, setting: Setting, prefix: str = "") -> Leaf:
     label = f"{prefix}{parameter.name}"
     if isinstance(setting, tuple):
-        return _narrow_range(parameter, *setting, label=label)
+        low, high = _bounds(setting, label)
+        return _narrow_range(parameter, low, high, label=label)
     values = setting if isinstance(setting, list) else [setting]
+    if not values:
+        raise SpaceError(f"{label!r} takes a list of at least one value, received []")
     values = [_like(parameter, value) for value in values]
     for value in values:
         if not parameter.contains(value):
             raise SpaceError(f"{label!r} takes {parameter.range_text()}, received {value!r}")
+    values = [canonical(parameter, value) for value in values]
     if isinstance(parameter, Choice) or len(values) > 1:
         default = next((value for value in values if same(value, parameter.default)), values[0])
         return Choice(parameter.name, values, default=default, when=parameter.when)
@@ -117,15 +169,24 @@ def _narrow_leaf(parameter: Leaf, setting: Setting, prefix: str = "") -> Leaf:
 
 def _like(parameter: Leaf, value: Scalar) -> Scalar:
     """Read a value as the parameter's type where nothing is lost: `1` as 1.0, `1` as "1", `1e2` as 100."""
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(parameter, Float) and isinstance(value, int):
-        return float(value)
+    if isinstance(parameter, Choice):
+        return next((known for known in parameter.values if _means(known, value)), value)
     if isinstance(parameter, Int) and isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(parameter, Choice):
-        return next((known for known in parameter.values if known == value or str(known) == str(value)), value)
     return value
+
+
+def _means(known: Scalar, value: Scalar) -> bool:
+    if isinstance(known, bool) or isinstance(value, bool):
+        return str(known).lower() == str(value).lower()  # True, "true" and "True", but never 1
+    return known == value or str(known) == str(value)
+
+
+def _bounds(setting: tuple[object, ...], label: str) -> tuple[float, float]:
+    match setting:
+        case (int() | float() as low, int() | float() as high) if not isinstance(low, bool | str):
+            return low, high
+    raise SpaceError(f"{label!r}: a range is two numbers (low, high), received {setting!r}; values go in a list")
 
 
 def _narrow_range(parameter: Leaf, low: float, high: float, *, label: str) -> Leaf:
@@ -136,10 +197,22 @@ def _narrow_range(parameter: Leaf, low: float, high: float, *, label: str) -> Le
             raise SpaceError(f"{label!r} takes {parameter.range_text()}, none of it lies in {low}..{high}")
         default = parameter.default if parameter.default in inside else inside[0]
         return Choice(parameter.name, inside, default=default, when=parameter.when)
-    if low > high or low < parameter.low or high > parameter.high:
+    if not parameter.low <= low <= high <= parameter.high:
         raise SpaceError(f"{label!r} takes {parameter.range_text()}, received {low}..{high}")
-    low, high = (_like(parameter, bound) for bound in (low, high))  # type: ignore[assignment]
+    if parameter.step is not None:
+        low, high = _within_grid(parameter, parameter.step, low, high, label)
     narrowed = replace(parameter, low=low, high=high, default=None)  # type: ignore[arg-type]
     if narrowed.contains(parameter.default):
         return replace(narrowed, default=parameter.default)  # type: ignore[arg-type]
     return narrowed
+
+
+def _within_grid(parameter: Int | Float, step: float, low: float, high: float, label: str) -> tuple[float, float]:
+    """Return the first and the last point of the parameter's own grid that lie within two bounds."""
+    first = math.ceil((low - parameter.low) / step - 1e-9)
+    last = math.floor((high - parameter.low) / step + 1e-9)
+    if first > last:
+        raise SpaceError(f"{label!r} takes {parameter.range_text()}, none of it lies in {low}..{high}")
+    if isinstance(parameter, Int):
+        return parameter.low + first * parameter.step, parameter.low + last * parameter.step
+    return on_grid(parameter.low, first, step), on_grid(parameter.low, last, step)

@@ -37,6 +37,9 @@ class Objective:
         direction: `"max"` or `"min"`.
         epoch: `"best"`: a trial counts with its best epoch; `"last"`: with its last.
 
+    Raises:
+        RequestError: Another direction or epoch.
+
     Example:
         >>> Objective("val_accuracy", "max").better(0.9, 0.8)
         True
@@ -45,6 +48,13 @@ class Objective:
     metric: str
     direction: Literal["max", "min"]
     epoch: Literal["best", "last"] = "best"
+
+    def __post_init__(self) -> None:
+        """Check direction and epoch."""
+        if self.direction not in ("max", "min"):
+            raise RequestError(f"the objective's direction is 'max' or 'min', not {self.direction!r}")
+        if self.epoch not in ("best", "last"):
+            raise RequestError(f"the objective's epoch is 'best' or 'last', not {self.epoch!r}")
 
     @classmethod
     def for_task(cls, task: Task, request: str | None = None) -> Objective:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from decimal import Decimal
 from typing import Any, TypeAlias, cast
 
 from automl.errors import SpaceError
@@ -13,6 +14,7 @@ Scalar: TypeAlias = str | int | float | bool | None
 When: TypeAlias = Mapping[str, Sequence[Scalar]]
 
 _UNSET = cast(Any, None)  # a default that __post_init__ replaces by one computed from the range
+_FIRST = cast(Any, object())  # the same for a choice, where None may be one of the values
 
 
 def same(left: object, right: object) -> bool:
@@ -40,6 +42,8 @@ class _Named:
     def _check_named(self, when: When) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier():
             raise SpaceError(f"a parameter's name is an identifier such as 'learning_rate', not {self.name!r}")
+        if not isinstance(when, Mapping):
+            raise SpaceError(f"{self._label}: when takes a dict such as {{'optimizer': ['sgd']}}, not {when!r}")
         for name, values in when.items():
             if isinstance(values, str) or not isinstance(values, Sequence) or not values:
                 raise SpaceError(
@@ -150,6 +154,7 @@ class Float(_Named):
             self._set("default", middle)
         if not self.contains(self.default):
             raise SpaceError(f"{self._label}: default {self.default!r} lies outside {self.range_text()}")
+        self._set("default", canonical(self, self.default))
 
     def contains(self, value: object) -> bool:
         """Return True when `value` is a number within the bounds and on the grid."""
@@ -178,7 +183,8 @@ class Choice(_Named):
         when: Active only where each named parameter has one of the listed values.
 
     Raises:
-        SpaceError: No values, a value twice, one of another type, or a default that is not among them.
+        SpaceError: No values, a value twice (`1`, `1.0` and `True` are one to Optuna), one of another type, or a
+            default that is not among them.
 
     Example:
         >>> Choice("activation", ["relu", "tanh"]).default
@@ -187,7 +193,7 @@ class Choice(_Named):
 
     values: Sequence[Scalar]
     _: KW_ONLY
-    default: Scalar = None
+    default: Scalar = _FIRST
     when: When = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -196,12 +202,12 @@ class Choice(_Named):
         if isinstance(self.values, str) or not isinstance(self.values, Sequence) or not self.values:
             raise SpaceError(f"{self._label} takes a list of at least one value, not {self.values!r}")
         for value in self.values:
-            if not isinstance(value, Scalar):
+            if type(value) not in (str, int, float, bool, type(None)):  # a subclass would not survive JSON
                 raise SpaceError(f"{self._label}: a value is a string, number, boolean or None, not {value!r}")
-        if len({(type(value), value) for value in self.values}) != len(self.values):
+        if len(set(self.values)) != len(self.values):
             raise SpaceError(f"{self._label} lists a value twice: {list(self.values)!r}")
         self._set("values", tuple(self.values))
-        if self.default is None:
+        if self.default is _FIRST:
             self._set("default", self.values[0])
         if not self.contains(self.default):
             raise SpaceError(f"{self._label}: default {self.default!r} is not among {list(self.values)!r}")
@@ -225,7 +231,7 @@ class Repeat(_Named):
         name: A Python identifier.
         low: Fewest items, at least 0.
         high: Most items, inclusive.
-        parameters: What every item has; a `when` among them looks at the same item first, then at the whole space.
+        parameters: What every item has, if anything; a `when` among them looks at the same item first, then at the whole space.
         default: Number of items an expert would start from; `low` where not given.
         when: Active only where each named parameter has one of the listed values.
 
@@ -250,8 +256,8 @@ class Repeat(_Named):
         whole = _is_number(self.low, int) and _is_number(self.high, int)
         if not whole or not 0 <= self.low <= self.high:
             raise SpaceError(f"{self._label} needs 0 <= low <= high, received {self.low!r} and {self.high!r}")
-        nested = list(self.parameters)
-        if not nested or not all(isinstance(one, Int | Float | Choice) for one in nested):
+        nested = list(self.parameters) if isinstance(self.parameters, Sequence) else [self.parameters]
+        if not all(isinstance(one, Int | Float | Choice) for one in nested):
             raise SpaceError(f"{self._label} takes a list of Int, Float and Choice, not {self.parameters!r}")
         names = [parameter.name for parameter in nested]
         if len(set(names)) != len(names):
@@ -300,7 +306,22 @@ _INACTIVE = object()
 
 def on_grid(low: float, index: int, step: float) -> float:
     """Return point `index` of a grid without the dust of binary fractions: 0.6, not 0.6000000000000001."""
-    return round(low + index * step, 12)
+    return float(Decimal(str(low)) + index * Decimal(str(step)))
+
+
+def canonical(parameter: Leaf, value: Any) -> Any:
+    """Return a value that `parameter` contains in the one form that configs carry, so that equal configs are equal.
+
+    Example:
+        >>> canonical(Float("dropout", 0.0, 0.6, step=0.1), 0.30000000000000004)
+        0.3
+    """
+    if not isinstance(parameter, Float):
+        return value
+    number = float(value)
+    if parameter.step is None:
+        return number
+    return on_grid(parameter.low, round((number - parameter.low) / parameter.step), parameter.step)
 
 
 def _check_range(label: str, low: float, high: float, log: bool, step: float | None) -> None:

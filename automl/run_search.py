@@ -32,6 +32,7 @@ from automl.settings import DEFAULT_SECONDS, DEFAULT_TRIALS, SearchSettings
 from automl.space_sources import default_space, find_space
 from automl.study.samplers import check_sampler
 from automl.study.schedulers import check_scheduler
+from automl.study.storage import open_storage
 from automl.study.study import Study
 from automl.tracking.base import NullTracker, Tracker
 from automl.training.assemble import check_build
@@ -119,8 +120,8 @@ def search(
     """
     started = clock.monotonic()
     settings = SearchSettings(
-        trials=_positive("trials", trials) if trials or time else DEFAULT_TRIALS,
-        seconds=parse_seconds(time) if time is not None else None if trials else DEFAULT_SECONDS,
+        trials=DEFAULT_TRIALS if trials is None and time is None else _positive("trials", trials),
+        seconds=parse_seconds(time) if time is not None else None if trials is not None else DEFAULT_SECONDS,
         epochs=_positive("epochs", epochs) or 1,
         patience=_not_negative("patience", patience),
         sampler=check_sampler(sampler),
@@ -137,6 +138,8 @@ def search(
     raw = _load(dataset, target=target, test=test)
     place = Home(home)
     place.create()
+    if storage is not None:
+        open_storage(place.studies, storage)  # a wrong URL is said before anything is started
     prepared = prepare(raw, task=wanted_task, split_seed=split_seed, cache=place.datasets)
     chosen = chosen or find_space(default_space(prepared.spec))
     chosen = chosen.narrow(narrow or {})

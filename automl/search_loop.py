@@ -87,7 +87,7 @@ class SearchLoop:
         self._is_interrupted = is_interrupted
         self._started = started - study.record.elapsed_seconds
         self._phase: Phase = "search"
-        self._stopped_by: dict[int, str] = {}
+        self._stopped_by: dict[int, str] = {}  # by the job's seed: finalists share numbers
         self._finalists: dict[int, TrialRecord] = {}
         self._plan = Plan(configs=(), seeds=0, seconds=0.0)
         self._news_due = self._spend_due = 0.0
@@ -155,14 +155,14 @@ class SearchLoop:
         )
 
     def _decide(self, event: Reported) -> None:
-        number = event.job.number
-        decision = self._study.report(number, event.report)
+        job = event.job
+        decision = self._study.report(job.number, event.report)
         if self._seconds_left(self._plan.seconds) <= 0:
             decision = Decision.STOP
-            self._stopped_by[number] = "deadline"
+            self._stopped_by[job.seed] = "deadline"
         elif decision is Decision.STOP:
-            self._stopped_by[number] = "scheduler"
-        self._executor.decide(event.job, decision)
+            self._stopped_by[job.seed] = "scheduler"
+        self._executor.decide(job, decision)
 
     def _end(self, event: Ended) -> None:
         self._study.tell(event.job.number, self._reasoned(event))
@@ -174,7 +174,7 @@ class SearchLoop:
     def _reasoned(self, event: Ended) -> TrialResult:
         if event.result.state is not TrialState.PRUNED or event.result.reason:
             return event.result
-        return replace(event.result, reason=self._stopped_by.pop(event.job.number, "scheduler"))
+        return replace(event.result, reason=self._stopped_by.pop(event.job.seed, "scheduler"))
 
     def _train_finalists(self) -> None:
         self._phase = "finalists"
@@ -200,7 +200,7 @@ class SearchLoop:
                 if isinstance(event, Reported):
                     self._finalists[job.seed] = _with_epoch(self._finalists[job.seed], event.report)
                     late = self._seconds_left(CLOSING_SECONDS) <= 0
-                    self._stopped_by[job.number] = "deadline"
+                    self._stopped_by[job.seed] = "deadline"
                     self._executor.decide(job, Decision.STOP if late else Decision.CONTINUE)
                 else:
                     ended = self._finalists.pop(job.seed).ended(self._reasoned(event))
@@ -214,7 +214,7 @@ class SearchLoop:
         self._phase = "test"
         self._tell_news(force=True)
         record = self._study.record
-        winner = choose_winner(record)
+        winner = choose_winner(record, self._plan)
         if winner is None:
             return
         trial = next(one for one in record.trials if one.number == winner)

@@ -18,7 +18,7 @@ from typing import Any
 
 from automl.errors import SpaceError, UnknownNameError
 from automl.narrowing import Setting, narrow_parameters
-from automl.parameters import Choice, Float, Int, Leaf, Parameter, Repeat, Scalar, is_active, on_grid
+from automl.parameters import Choice, Float, Int, Leaf, Parameter, Repeat, Scalar, canonical, is_active, on_grid
 from automl.records import Config
 
 Choose = Callable[[str, Leaf], Scalar]
@@ -54,23 +54,22 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         """Check that names are unique and conditions can hold."""
-        if not self.name or not self.name.replace("-", "").replace("_", "").isalnum():
+        if not isinstance(self.name, str) or not self.name.replace("-", "").replace("_", "").isalnum():
             raise SpaceError(f"a space's name has letters, digits, '-' and '_', received {self.name!r}")
         if not callable(self.build):
             raise SpaceError(f"space {self.name!r}: build is a function of (config, spec), not {self.build!r}")
-        object.__setattr__(self, "parameters", tuple(self.parameters))
+        if isinstance(self.parameters, str) or not isinstance(self.parameters, Sequence):
+            raise SpaceError(f"space {self.name!r} takes a list of parameters, not {self.parameters!r}")
         known: dict[str, Parameter] = {}
         for parameter in self.parameters:
             if not isinstance(parameter, Parameter):
                 raise SpaceError(f"space {self.name!r}: {parameter!r} is no Int, Float, Choice or Repeat")
             if parameter.name in known:
                 raise SpaceError(f"space {self.name!r} uses the name {parameter.name!r} twice")
-            _check_when(parameter, known)
-            known[parameter.name] = parameter
-            inner = dict(known)
-            for nested in parameter.parameters if isinstance(parameter, Repeat) else ():
-                _check_when(nested, inner)
-                inner[nested.name] = nested
+            known[parameter.name] = _with_checked_when(parameter, known)
+            if isinstance(parameter, Repeat):
+                known[parameter.name] = _with_checked_items(parameter, known)
+        object.__setattr__(self, "parameters", tuple(known.values()))
 
     def walk(self, choose: Choose) -> Config:
         """Make a config by asking `choose(flat_name, parameter)` for every parameter that turns out active, in order.
@@ -83,11 +82,9 @@ class SearchSpace:
                 continue
             if isinstance(parameter, Repeat):
                 count = choose(parameter.name, parameter.count)
-                items: list[Config] = []
-                config[parameter.name] = items
-                for index in range(int(count or 0)):
-                    item: Config = {}
-                    items.append(item)
+                items: list[Config] = [{} for _ in range(int(count or 0))]
+                config[parameter.name] = items  # all of them, because a nested `when` may ask how many there are
+                for index, item in enumerate(items):
                     for nested in parameter.parameters:
                         if is_active(nested, item, config):
                             item[nested.name] = choose(f"{parameter.name}.{index}.{nested.name}", nested)
@@ -155,13 +152,16 @@ class SearchSpace:
     def narrow(self, settings: Mapping[str, Setting]) -> SearchSpace:
         """Return the space with some parameters fixed or restricted; nothing is ever widened.
 
+        A parameter whose conditions can no longer hold is left out: no `momentum` where `optimizer` is `adam`.
+
         Args:
             settings: By name: a fixed value, an inclusive range `(low, high)`, or a list of values. A nested
                 parameter is named `hidden.units`, or `units` where that is unique; a `Repeat` is narrowed by its
                 number of items.
 
         Raises:
-            SpaceError: A name is unknown or not unique, or a setting does not lie inside the parameter's range.
+            SpaceError: A name is unknown, not unique or set twice, or a setting does not lie inside the parameter's
+                range or concerns a parameter that another setting has ruled out.
 
         Example:
             >>> space = SearchSpace("tiny", [Int("units", 8, 64)], print)
@@ -184,12 +184,13 @@ class SearchSpace:
                 return choose(name, parameter)
             used.add(name)
             _check_value(name, parameter, fixed[name])
-            return fixed[name]
+            value: Scalar = canonical(parameter, fixed[name])
+            return value
 
         config = self.walk(fixed_or_chosen)
         for name in fixed.keys() - used:
             if name not in self.leaves():
-                raise UnknownNameError(f"parameter of space {self.name!r}", name, self.leaves())
+                raise UnknownNameError(f"parameter of space {self.name!r}", str(name), self.leaves())
             raise SpaceError(f"parameter {name!r} is not active in {dict(partial)!r}: see its 'when' (automl spaces)")
         return config
 
@@ -240,7 +241,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Scalar]:
     """
     flat: dict[str, Scalar] = {}
     for name, value in config.items():
-        if not isinstance(value, list):
+        if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
             flat[name] = value
             continue
         flat[name] = len(value)
@@ -259,7 +260,8 @@ def grid_values(parameter: Leaf) -> tuple[Scalar, ...]:
     if isinstance(parameter, Choice):
         return tuple(parameter.values)
     count = _cardinality(parameter)
-    if count <= _GRID_POINTS or (parameter.step not in (None, 1) and count < math.inf):
+    is_every_integer = isinstance(parameter, Int) and parameter.step == 1
+    if count <= _GRID_POINTS or (count < math.inf and not is_every_integer):
         return tuple(_stepped(parameter, index) for index in range(int(count)))
     spread = [_at_fraction(parameter, index / (_GRID_POINTS - 1)) for index in range(_GRID_POINTS)]
     return tuple(dict.fromkeys(spread))
@@ -297,6 +299,8 @@ def _stepped(parameter: Int | Float, index: int) -> int | float:
 def _at_fraction(parameter: Int | Float, fraction: float) -> int | float:
     """Return the value at a fraction of the way through the range, on the parameter's own scale and grid."""
     low, high = parameter.low, parameter.high
+    if fraction == 1.0:
+        return high  # as it was written, without the dust of the way there
     value = low * (high / low) ** fraction if parameter.log else low + (high - low) * fraction
     if parameter.step is not None:
         value = on_grid(low, math.floor((value - low) / parameter.step + 0.5), parameter.step)
@@ -316,16 +320,28 @@ def _check_value(name: str, parameter: Leaf, value: object) -> None:
         raise SpaceError(f"{name!r} takes {parameter.range_text()}, received {value!r}")
 
 
-def _check_when(parameter: Parameter, known: Mapping[str, Parameter]) -> None:
+def _with_checked_when(parameter: Parameter, known: Mapping[str, Parameter]) -> Parameter:
+    """Return a parameter whose conditions can hold, their values in the form that configs carry."""
+    when: dict[str, list[Scalar]] = {}
     for name, values in parameter.when.items():
         if name not in known:
+            before = ", ".join(known) or "nothing"
             raise SpaceError(
-                f"{parameter.name!r} depends on {name!r}, which is not defined before it; before it: {', '.join(known)}"
+                f"{parameter.name!r} depends on {name!r}, which is not defined before it; before it: {before}"
             )
         controller = known[name]
         leaf = controller.count if isinstance(controller, Repeat) else controller
         for value in values:
             _check_value(f"{parameter.name}: when {name}", leaf, value)
+        when[name] = [canonical(leaf, value) for value in values]
+    return replace(parameter, when=when) if when else parameter
+
+
+def _with_checked_items(repeat: Repeat, known: Mapping[str, Parameter]) -> Repeat:
+    items: dict[str, Parameter] = {}
+    for nested in repeat.parameters:
+        items[nested.name] = _with_checked_when(nested, {**known, **items})
+    return replace(repeat, parameters=list(items.values()))  # type: ignore[arg-type]
 
 
 def _as_json(parameter: Parameter) -> dict[str, Any]:

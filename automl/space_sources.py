@@ -64,7 +64,7 @@ def _import_module(name: str) -> ModuleType:
         sys.path.append(str(Path.cwd()))  # a console script, unlike `python -m`, does not see the working directory
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpaceError(f"cannot import module {name!r}: {_one_line(error)}") from error
 
 
@@ -79,8 +79,8 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(name, None)
         raise SpaceError(f"cannot import {path}: {_one_line(error)}") from error
     cloudpickle.register_pickle_by_value(module)  # workers cannot import it by this name
     return module
@@ -96,5 +96,5 @@ def _attribute(module: ModuleType, attribute: str, source: str) -> SearchSpace:
     return replace(space, source=source)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from automl import Choice, DatasetSpec, SearchSpace, input_layers, output_layers, training_parameters
-from search_spaces.blocks import weight_parameters
+from search_spaces.blocks import weight_arguments, weight_parameters
 
 
 def build(config: dict[str, Any], spec: DatasetSpec) -> Any:
@@ -16,11 +16,7 @@ def build(config: dict[str, Any], spec: DatasetSpec) -> Any:
     x = keras.layers.Flatten()(x)
     if config["batch_normalization"]:
         x = keras.layers.BatchNormalization()(x)
-    penalty = keras.regularizers.L1L2(l1=config.get("l1", 0.0), l2=config.get("l2", 0.0))
-    return keras.Model(
-        inputs,
-        output_layers(x, spec, kernel_initializer=config["initializer"], kernel_regularizer=penalty),
-    )
+    return keras.Model(inputs, output_layers(x, spec, **weight_arguments(config)))
 
 
 space = SearchSpace(

@@ -48,10 +48,10 @@ def main() -> NoReturn:
         _fail(error.format_message(), error.exit_code)
     except AutomlError as error:
         _fail(str(error), error.exit_code)
-    except SearchInterrupted as error:
-        _fail(f"interrupted; everything is kept. Go on with: automl resume {error.study}", _INTERRUPTED)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", _INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort) as error:
+        interrupted = error.__cause__ if isinstance(error, click.Abort) else error  # click wraps it
+        kept = f": {interrupted}" if isinstance(interrupted, SearchInterrupted) else ""
+        _fail(f"interrupted{kept}", _INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away: nobody is left to be told
         sys.exit(0)

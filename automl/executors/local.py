@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -99,13 +100,14 @@ class LocalExecutor:
     def submit(self, job: TrialJob) -> None:
         """Give a job to a free slot, the one that is ready first."""
         worker = self._free_worker()
-        worker.job = job
+        worker.job, worker.is_stopped = job, False
         worker.send(RunTrial(job))
 
     def decide(self, job: TrialJob, decision: Decision) -> None:
         """Answer the last report of a job; ignored where the job has ended meanwhile."""
         for worker in self._workers:
             if worker.job is job:
+                worker.is_stopped = decision is Decision.STOP and job.weights_path is None
                 worker.send(Decide(worker.reported_epoch, decision))
 
     def abandon(self, job: TrialJob, result: TrialResult) -> None:
@@ -157,7 +159,8 @@ class LocalExecutor:
     def close(self) -> None:
         """End every worker, and whatever runs in it."""
         for worker in self._workers:
-            worker.send(Stop()) if worker.job is None else worker.process.kill()
+            is_idle = worker.ready and worker.job is None
+            worker.send(Stop()) if is_idle else worker.process.kill()
         deadline = time.monotonic() + _STOP_SECONDS
         for worker in [*self._workers, *self._retired]:
             worker.end(deadline)
@@ -193,6 +196,8 @@ class LocalExecutor:
         self._replace(worker)
         if job is None:
             return []
+        if worker.is_stopped:  # it died in the epoch that it trained ahead of the decision, which does not count
+            return [Ended(job, TrialResult(state=TrialState.PRUNED))]
         message = f"the worker died ({cause}); its last words are in {self._log_path}"
         failed = TrialResult(state=TrialState.FAILED, reason=FailureReason.CRASHED.value, message=message)
         return [Ended(job, failed)]
@@ -207,7 +212,7 @@ class LocalExecutor:
             )
 
     def _replace(self, worker: _Worker) -> None:
-        self._retired.append(worker)
+        self._retired = [one for one in [*self._retired, worker] if not one.is_gone()]
         fresh = _Worker(worker.slot, self._log_path)
         self._workers[self._workers.index(worker)] = fresh
         if self._prepare is not None:
@@ -221,6 +226,7 @@ class _Worker:
         self.slot = slot
         self.ready = False
         self.job: TrialJob | None = None
+        self.is_stopped = False  # the job has been sent STOP
         self.reported_epoch = 0
         self._first_memory_bytes = 0
         ours, theirs = socket.socketpair()
@@ -261,6 +267,12 @@ class _Worker:
             self.process.kill()
             self.process.wait()
 
+    def is_gone(self) -> bool:
+        if self.process.poll() is None:
+            return False
+        self.connection.close()
+        return True
+
     def death(self) -> str:
         """Say how it died, once its end of the pipe is closed."""
         try:
@@ -268,7 +280,14 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()
-        return f"signal {-code}" if code < 0 else f"exit code {code}"
+        return _signal_name(-code) if code < 0 else f"exit code {code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow", "PYTHONUNBUFFERED": "1"}

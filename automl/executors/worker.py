@@ -98,9 +98,12 @@ def _run(connection: Connection, job: TrialJob, trial: Trial) -> None:
             report = trial.send(decision)
     except StopIteration as stop:
         result: TrialResult = stop.value
-    if pending and _decision(connection, pending) is Decision.STOP:
-        result = replace(result, state=TrialState.PRUNED, reason="", message="")
+    if pending and (state := _ENDED_BY.get(_decision(connection, pending))):
+        result = replace(result, state=state, reason="", message="")  # how it went on after that epoch is dropped
     connection.send(Result(result))
+
+
+_ENDED_BY = {Decision.STOP: TrialState.PRUNED, Decision.PAUSE: TrialState.PAUSED}
 
 
 def _decision(connection: Connection, epoch: int) -> Decision:

@@ -13,7 +13,7 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 from automl.errors import SpaceError
-from automl.parameters import Choice, Float, Int, Leaf, Scalar
+from automl.parameters import Choice, Float, Int, Leaf, Scalar, canonical
 from automl.search_space import SearchSpace
 
 
@@ -56,12 +56,13 @@ def distributions(space: SearchSpace) -> Mapping[str, BaseDistribution]:
 
 
 def suggest(trial: Trial, name: str, parameter: Leaf) -> Scalar:
-    """Let an Optuna trial choose a value."""
+    """Let an Optuna trial choose a value; it comes without the binary dust that Optuna leaves on grids."""
     match parameter:
         case Int():
             return trial.suggest_int(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
         case Float():
-            return trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+            number = trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+            return float(canonical(parameter, number))
         case Choice():
             value: Scalar = trial.suggest_categorical(name, tuple(parameter.values))
             return value

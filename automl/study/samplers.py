@@ -7,7 +7,6 @@ uninterrupted one would have.
 
 from __future__ import annotations
 
-import itertools
 import random
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,17 +14,14 @@ from collections.abc import Callable, Mapping
 import optuna
 
 from automl.errors import UnknownNameError
-from automl.records import Config
-from automl.search_space import SearchSpace
 
 _OPTUNA_SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     # group=True: conditional parameters are sampled jointly too; without it TPE treats them as independent.
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, group=True, multivariate=True, constant_liar=True),
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-    "qmc": lambda seed: optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
-    "grid": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # after the grid's own points
+    "grid": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # for what enqueued configs leave open
 }
-SAMPLERS = tuple(_OPTUNA_SAMPLERS)
+SAMPLERS = (*_OPTUNA_SAMPLERS, "qmc")
 
 
 def check_sampler(name: str) -> str:
@@ -34,18 +30,27 @@ def check_sampler(name: str) -> str:
     Raises:
         UnknownNameError: No sampler has that name.
     """
-    if name not in _OPTUNA_SAMPLERS:
+    if name not in SAMPLERS:
         raise UnknownNameError("sampler", name, SAMPLERS)
     return name
 
 
 def make_sampler(name: str, *, seed: int, number: int) -> optuna.samplers.BaseSampler:
     """Return the Optuna sampler that proposes trial `number`."""
-    # A quasi-random sequence needs one seed throughout; it keeps its place in the storage.
-    own_seed = seed if name == "qmc" else derive_seed(seed, number)
+    own_seed = derive_seed(seed, number)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group=True, qmc
-        return _OPTUNA_SAMPLERS[name](own_seed)
+        return _quasi_random(seed, own_seed) if name == "qmc" else _OPTUNA_SAMPLERS[name](own_seed)
+
+
+def _quasi_random(seed: int, own_seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.QMCSampler(
+        seed=seed,  # one seed throughout: the sequence keeps its place in the storage
+        scramble=True,
+        # What is not in the sequence (parameters that the study's first trial lacks) must differ from trial to trial.
+        independent_sampler=optuna.samplers.RandomSampler(seed=own_seed),
+        warn_independent_sampling=False,
+    )
 
 
 def derive_seed(*parts: int) -> int:
@@ -56,8 +61,3 @@ def derive_seed(*parts: int) -> int:
         True
     """
     return random.Random(repr(parts)).getrandbits(31)
-
-
-def grid_point(space: SearchSpace, index: int) -> Config | None:
-    """Return point `index` of the space's grid, or None past its end."""
-    return next(itertools.islice(space.grid(), index, None), None)

@@ -13,15 +13,16 @@ from automl.errors import RequestError, SurroundingsError
 JOURNAL_NAME = "journal.log"
 
 
-def open_storage(folder: Path, url: str | None) -> BaseStorage:
+def open_storage(folder: Path, url: str | None, *, read_only: bool = False) -> BaseStorage:
     """Open the storage of the study in `folder`.
 
     Args:
         folder: The study's folder, which exists.
         url: An Optuna storage URL such as `postgresql://...`; None for the journal file in the folder.
+        read_only: Nothing will be written: a journal is left as it is (a torn last line is read over).
 
     Raises:
-        RequestError: The URL cannot be opened.
+        RequestError: The URL cannot be opened, or there is no journal to read.
         SurroundingsError: The journal cannot be read or written.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # one line a trial is what the live table shows better
@@ -32,8 +33,11 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
             reason = " ".join(str(error).split())
             raise RequestError(f"--storage {url!r} cannot be opened: {reason}") from error
     path = folder / JOURNAL_NAME
+    if read_only and not path.exists():
+        raise RequestError(f"{folder} holds no study ({JOURNAL_NAME} is missing); was it searched with --storage?")
     try:
-        _mend_torn_line(path)
+        if not read_only:
+            _mend_torn_line(path)
         return JournalStorage(JournalFileBackend(str(path)))
     except OSError as error:
         raise SurroundingsError(f"the journal {path} cannot be opened: {error.strerror}") from error

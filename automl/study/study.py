@@ -81,6 +81,7 @@ class Study:
         self._running: dict[int, Trial] = {}
         self._keys: set[str] = set()
         self._asked = 0
+        self._half_asked: list[int] = []
         for frozen in optuna_study.get_trials(deepcopy=False):
             self._read(frozen)
 
@@ -157,7 +158,7 @@ class Study:
         Raises:
             RequestError: There is no such study, or the space is not the one it was created with.
         """
-        store = open_storage(folder, storage)
+        store = open_storage(folder, storage, read_only=space is None)
         try:
             study = optuna.load_study(storage=store, study_name=folder.name)
         except KeyError as error:
@@ -213,18 +214,19 @@ class Study:
         proposes. A config that the study has seen is never returned again.
         """
         for interrupted in self.interrupted:
-            return self._start(self._running_again(interrupted), interrupted)
-        for attempt in range(_DUPLICATES_IN_A_ROW + 1):
-            if not self._enqueue_proposal(last_resort=attempt == _DUPLICATES_IN_A_ROW):
+            return self._start(self._again(interrupted.number), interrupted)
+        repeats = 0
+        while repeats <= _DUPLICATES_IN_A_ROW:
+            proposed = not self._has_queued()  # repeats among what was enqueued say nothing about the space
+            trial = self._next_trial(last_resort=repeats == _DUPLICATES_IN_A_ROW)
+            if trial is None:
                 return None
-            self._optuna.sampler = make_sampler(self.settings.sampler, seed=self.settings.seed, number=self._asked)
-            trial = self._optuna.ask()
-            self._asked += 1
             config = self._space.walk(partial(suggest, trial))
             if config_key(config) not in self._keys:
                 return self._start(trial, self._new_record(trial, config))
             trial.set_user_attr("reason", FailureReason.DUPLICATE.value)
             self._optuna.tell(trial, state=optuna.trial.TrialState.FAIL)
+            repeats += proposed
         return None
 
     def report(self, number: int, report: EpochReport) -> Decision:
@@ -236,12 +238,13 @@ class Study:
         self._trials[number] = record
         trial = self._running[number]
         trial.set_user_attr(f"epoch:{report.epoch}", report.to_json())
-        if record.value is None:
+        loss = self._losses(record).get(report.epoch)
+        if loss is None:
             return Decision.CONTINUE
         if report.epoch not in known:
             # The value so far, not the epoch's: Optuna takes the last of these as the value of a pruned trial.
-            trial.report(record.value, report.epoch)
-        return self._scheduler.report(number, report.epoch, self._objective.loss(record.value))
+            trial.report(self._objective.loss(loss), report.epoch)
+        return self._scheduler.report(number, report.epoch, loss)
 
     def tell(self, number: int, result: TrialResult) -> TrialRecord:
         """Keep how a running trial ended; one that ended without a usable epoch counts as failed."""
@@ -290,8 +293,7 @@ class Study:
 
     def _enqueue_proposal(self, *, last_resort: bool) -> bool:
         """Enqueue what does not come from Optuna's sampler; False when the space is exhausted."""
-        waiting = self._optuna.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
-        if waiting:
+        if self._has_queued():
             return True
         if self.settings.sampler == "grid":
             config = next((one for one in self._grid if not self._seen(one)), None)
@@ -317,10 +319,25 @@ class Study:
         self._keys.add(config_key(record.config))
         return record
 
-    def _running_again(self, record: TrialRecord) -> Trial:
+    def _has_queued(self) -> bool:
+        waiting = self._optuna.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
+        return bool(self._half_asked or waiting)
+
+    def _next_trial(self, *, last_resort: bool) -> Trial | None:
+        """Return a trial that has no config yet, or None when the space is exhausted."""
+        self._optuna.sampler = make_sampler(self.settings.sampler, seed=self.settings.seed, number=self._asked)
+        if self._half_asked:
+            trial = self._again(self._half_asked.pop(0))
+        elif self._enqueue_proposal(last_resort=last_resort):
+            trial = self._optuna.ask()
+        else:
+            return None
+        self._asked += 1
+        return trial
+
+    def _again(self, number: int) -> Trial:
         study_id = self._storage.get_study_id_from_name(self._optuna.study_name)
-        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, record.number)
-        return Trial(self._optuna, trial_id)
+        return Trial(self._optuna, self._storage.get_trial_id_from_study_id_trial_number(study_id, number))
 
     def _close(self, record: TrialRecord) -> None:
         """Tell Optuna of a trial that has ended."""
@@ -337,14 +354,13 @@ class Study:
         """Take up a trial that the storage holds."""
         if frozen.state is optuna.trial.TrialState.WAITING:
             return
-        self._asked += 1
         attributes = frozen.user_attrs
-        if attributes.get("reason") == FailureReason.DUPLICATE.value:
-            return
         running = frozen.state is optuna.trial.TrialState.RUNNING
-        if "seed" not in attributes:  # the driver died between asking and writing the config down
-            if running and not self._read_only:
-                self._optuna.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
+        if running and "seed" not in attributes:  # the driver died between asking and writing the config down
+            self._half_asked.append(frozen.number)
+            return
+        self._asked += 1
+        if "seed" not in attributes:  # a duplicate
             return
         epochs = [EpochReport.from_json(value) for name, value in attributes.items() if name.startswith("epoch:")]
         record = TrialRecord(
@@ -367,11 +383,24 @@ class Study:
         """Tell the scheduler what it heard before; a trial that runs again will report by itself."""
         if not record.state.is_final:
             return
-        loss = math.inf
+        for epoch, loss in self._losses(record).items():
+            self._scheduler.report(record.number, epoch, loss)
+
+    def _losses(self, record: TrialRecord) -> Mapping[int, float]:
+        """Return by epoch what a scheduler hears: the loss that counts by then, from the first usable epoch on.
+
+        It looks at no later epoch: a trial that runs again has them already, and must be judged as it was.
+        """
+        losses: dict[int, float] = {}
+        so_far = math.inf
         for report in record.epochs:
             value = report.metrics.get(self._objective.metric, math.nan)
-            loss = min(loss, self._objective.loss(value)) if math.isfinite(value) else loss
-            self._scheduler.report(record.number, report.epoch, loss)
+            if math.isfinite(value):
+                own = self._objective.loss(value)
+                so_far = own if self._objective.epoch == "last" else min(so_far, own)
+            if so_far < math.inf:
+                losses[report.epoch] = so_far
+        return losses
 
 
 def _checked(space: SearchSpace, partial: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ One experiment a dataset; in it one parent run a study; under that one child run
     digits                          experiment, named as the dataset
     └── digits-mlp-001              settings, best value after each trial, test score, model
         ├── trial-0000              config, every epoch, how it ended
-        └── finalist-0000-seed-1    the same config on a fresh seed
+        └── finalist-0000-1         the same config on a fresh seed
 
 The study is the only truth. The tracker keeps the newest `StudyRecord` and writes what MLflow does not have
 yet; what that is it reads from MLflow itself (tags, run status, last step), when it starts and after every

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -20,6 +21,7 @@ from automl.records import TrialRecord, TrialState
 from automl.study_record import StudyRecord
 from automl.tracking.mlflow_values import (
     EPOCH_MARK,
+    Child,
     Point,
     RunKey,
     Signature,
@@ -38,6 +40,7 @@ from automl.tracking.mlflow_values import (
     one_line,
     run_status,
     settings_params,
+    start_times_ms,
     started,
     state_tags,
     study_id,
@@ -59,6 +62,9 @@ REFUSALS = 3
 _METRICS_PER_CALL = 800
 _PARAMS_PER_CALL = 100
 _PAGE_SIZE = 1000
+
+# Without it the UI guesses, and shows pages for language models first.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 _FINAL_STATES = frozenset(state.value for state in TrialState if state.is_final)
 
@@ -144,7 +150,7 @@ class Projection:
 
     def count_unsent(self, record: StudyRecord) -> int:
         """Return how many trials, finalists and final scores are not in MLflow as the record has them."""
-        unsent = sum(self._sent.get(key) != signature for key, _, _, signature in started(record))
+        unsent = sum(self._sent.get(child.key) != child.signature for child in started(record))
         return unsent + (record.final is not None and self._sent_final != final_state(record))
 
     # Opening: what does MLflow have?
@@ -165,7 +171,8 @@ class Projection:
     def _find_or_create_experiment(self, name: str) -> str:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
-            return str(self._client.create_experiment(name, artifact_location=self._artifact_location()))
+            location = self._artifact_location()
+            return str(self._client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
         if experiment.lifecycle_stage == "deleted":
             _log.info("experiment %r was deleted in MLflow, which never gives a name free: restoring it", name)
             self._client.restore_experiment(experiment.experiment_id)
@@ -236,74 +243,77 @@ class Projection:
 
     def _write_trials(self, record: StudyRecord, *, is_last: bool) -> None:
         is_live_due = time.monotonic() >= self._live_due_at
-        for key, name, trial, signature in started(record):
-            is_sent = self._sent.get(key) == signature
-            if trial.state.is_final:
-                is_due = not is_sent
-            elif is_last:
-                is_due = not is_sent or self._children[key].is_open
-            else:
-                is_due = not is_sent and is_live_due and trial.seconds >= LIVE_SECONDS
-            if not is_due or self._refusals[key] >= REFUSALS:
-                continue
+        due = [child for child in started(record) if self._is_due(child, is_last=is_last, is_live_due=is_live_due)]
+        start_times = start_times_ms([child.trial for child in due])
+        for child, start_ms in zip(due, start_times, strict=True):
             if self.stopped.is_set():
                 return
-            self._write_or_count_refusal(key, name, trial, record, is_last=is_last)
-            self._sent[key] = signature
+            with self._counted_refusals(child, record):
+                run = self._find_or_create_run(child, record, start_ms)
+                self._write_trial(run, child.trial)
+                if child.trial.state.is_final or is_last:
+                    self._end(run, child.trial)
+            self._sent[child.key] = child.signature
         if is_live_due:
             self._live_due_at = time.monotonic() + LIVE_SECONDS
 
-    def _write_or_count_refusal(
-        self, key: RunKey, name: str, trial: TrialRecord, record: StudyRecord, *, is_last: bool
-    ) -> None:
+    def _is_due(self, child: Child, *, is_last: bool, is_live_due: bool) -> bool:
+        is_sent = self._sent.get(child.key) == child.signature
+        if self._refusals[child.key] >= REFUSALS:
+            return False
+        if child.trial.state.is_final:
+            return not is_sent
+        if is_last:
+            return not is_sent or self._children[child.key].is_open
+        return not is_sent and is_live_due and child.trial.seconds >= LIVE_SECONDS
+
+    @contextmanager
+    def _counted_refusals(self, child: Child, record: StudyRecord) -> Iterator[None]:
         from mlflow.exceptions import MlflowException
 
         try:
-            self._write_trial(key, name, trial, record, is_last=is_last)
+            yield
         except MlflowException as error:
             if 400 <= error.get_http_status_code() < 429:
-                self._refusals[key] += 1
-                if self._refusals[key] == REFUSALS:
-                    _log.warning("MLflow refuses %s of study %s: %s", name, record.name, one_line(error))
+                self._refusals[child.key] += 1
+                if self._refusals[child.key] == REFUSALS:
+                    _log.warning("MLflow refuses %s of study %s: %s", child.name, record.name, one_line(error))
             raise
 
-    def _write_trial(self, key: RunKey, name: str, trial: TrialRecord, record: StudyRecord, *, is_last: bool) -> None:
-        run = self._children.get(key)
-        tags = state_tags(trial)
+    def _find_or_create_run(self, child: Child, record: StudyRecord, start_ms: int) -> _Run:
+        """Return an open run for a trial; what is newly created carries the trial's tags already."""
+        run = self._children.get(child.key)
         if run is not None and run.has_ended:
             # The trial ran again after it had ended; its earlier run goes to MLflow's trash, whole.
             self._client.delete_run(run.run_id)
             run = None
         if run is None:
-            start_ms = now_ms() - round(1000 * trial.seconds)
-            run = self._create_run(name, start_ms, self._child_tags(key, trial, record) | tags)
-            self._children[key] = run
+            tags = self._child_tags(child, record) | state_tags(child.trial)
+            run = self._children[child.key] = self._create_run(child.name, start_ms, tags)
+            run.state = child.trial.state.value
             self._log_inputs(run, record.dataset)
-            tags = {}
         elif not run.is_open:
             self._client.update_run(run.run_id, status="RUNNING")
             run.is_open = True
-        self._write_epochs(run, trial, tags if run.state != trial.state else {})
-        run.state = trial.state
-        if trial.state.is_final or is_last:
-            self._end(run, run_status(trial.state), run.start_ms + round(1000 * trial.seconds))
+        return run
 
-    def _write_epochs(self, run: _Run, trial: TrialRecord, tags: Mapping[str, str]) -> None:
+    def _write_trial(self, run: _Run, trial: TrialRecord) -> None:
         if run.epochs is None:
             run.epochs = self._last_step(run.run_id, EPOCH_MARK) or 0
         groups = [epoch for epoch in epoch_metrics(trial.epochs, run.start_ms) if epoch[0].step > run.epochs]
         if trial.state.is_final:
-            groups.append(_missing(run, summary_metrics(trial), run.start_ms + round(1000 * trial.seconds)))
+            groups.append(_missing(run, summary_metrics(trial), _end_ms(run, trial)))
         params = {name: value for name, value in flatten(trial.config).items() if name not in run.params}
-        self._log(run, groups=groups, params=params, tags=tags)
+        self._log(run, groups=groups, params=params, tags=state_tags(trial) if run.state != trial.state else {})
+        run.state = trial.state.value
         run.epochs = max(run.epochs, trial.epochs[-1].epoch if trial.epochs else 0)
 
-    def _child_tags(self, key: RunKey, trial: TrialRecord, record: StudyRecord) -> dict[str, str]:
+    def _child_tags(self, child: Child, record: StudyRecord) -> dict[str, str]:
         return common_tags(record) | {
             "mlflow.parentRunId": self._open_parent().run_id,
-            "automl.kind": key.kind,
-            "automl.trial": str(trial.number),
-            "automl.seed": str(trial.seed),
+            "automl.kind": child.key.kind,
+            "automl.trial": str(child.trial.number),
+            "automl.seed": str(child.trial.seed),
         }
 
     # The parent: best value, final score, model, status.
@@ -439,10 +449,14 @@ class Projection:
                 self._client.log_batch(run.run_id, metrics=some_metrics, params=some_params, tags=some_tags)
         run.params.update(params or {})
 
-    def _end(self, run: _Run, status: str, end_ms: int) -> None:
-        self._client.set_terminated(run.run_id, status=status, end_time=end_ms)
+    def _end(self, run: _Run, trial: TrialRecord) -> None:
+        self._client.set_terminated(run.run_id, status=run_status(trial.state), end_time=_end_ms(run, trial))
         run.is_open = False
         run.params, run.metrics = {}, {}  # Never asked for again, and 10,000 of them take room.
+
+
+def _end_ms(run: _Run, trial: TrialRecord) -> int:
+    return run.start_ms + round(1000 * trial.seconds)
 
 
 def _packed(groups: Iterable[Sequence[Point]]) -> Iterator[list[Point]]:

@@ -42,6 +42,15 @@ class Signature(NamedTuple):
     epochs: int
 
 
+class Child(NamedTuple):
+    """A trial or finalist that has begun, with its key, the name of its run, and what of it is to be written."""
+
+    key: RunKey
+    name: str
+    trial: TrialRecord
+    signature: Signature
+
+
 class Point(NamedTuple):
     """A metric's value, in the order of `mlflow.entities.Metric`'s arguments."""
 
@@ -79,17 +88,17 @@ def _clean(path: str) -> str:
     return re.sub(r"[^\w.\- ]", "_", path)[:_NAME_LENGTH]
 
 
-def started(record: StudyRecord) -> Iterator[tuple[RunKey, str, TrialRecord, Signature]]:
-    """Yield key, run name, record and signature of every trial and finalist that has begun."""
+def started(record: StudyRecord) -> Iterator[Child]:
+    """Yield every trial and finalist that has begun."""
     for trial in record.trials:
         if trial.state is not TrialState.WAITING:
-            yield RunKey("trial", trial.number, 0), trial_name(trial.number), trial, _signature(trial)
+            yield Child(RunKey("trial", trial.number, 0), trial_name(trial.number), trial, _signature(trial))
     ordinals: Counter[int] = Counter()
     for finalist in record.finalists:
         ordinals[finalist.number] += 1
         if finalist.state is not TrialState.WAITING:
-            name = f"finalist-{finalist.number:04d}-seed-{ordinals[finalist.number]}"
-            yield RunKey("finalist", finalist.number, finalist.seed), name, finalist, _signature(finalist)
+            name = f"finalist-{finalist.number:04d}-{ordinals[finalist.number]}"
+            yield Child(RunKey("finalist", finalist.number, finalist.seed), name, finalist, _signature(finalist))
 
 
 def trial_name(number: int) -> str:
@@ -99,6 +108,16 @@ def trial_name(number: int) -> str:
 
 def _signature(trial: TrialRecord) -> Signature:
     return Signature(trial.state.value, trial.reason, len(trial.epochs))
+
+
+def start_times_ms(trials: Sequence[TrialRecord]) -> list[int]:
+    """Return when trials began that end now: as long ago as they took, and in their order, as MLflow shows them."""
+    now = start_ms = now_ms()
+    times = []
+    for trial in reversed(trials):
+        start_ms = min(start_ms - 1, now - round(1000 * trial.seconds))
+        times.append(start_ms)
+    return times[::-1]
 
 
 def key_from_tags(tags: Mapping[str, str]) -> RunKey | None:
@@ -176,7 +195,8 @@ def final_metrics(record: StudyRecord) -> dict[str, float]:
         return {}
     low, high = final.interval
     metrics = {f"test_{name}": value for name, value in final.metrics.items()}
-    metrics |= {"test_interval_low": low, "test_interval_high": high}
+    scored = f"test_{_clean(record.objective.metric.removeprefix('val_'))}"
+    metrics |= {f"{scored}_interval_low": low, f"{scored}_interval_high": high}
     for name in final.metrics:
         values = tuple(seed[name] for seed in final.seed_metrics if name in seed)
         if values:
@@ -233,8 +253,6 @@ def common_tags(record: StudyRecord) -> dict[str, str]:
     return {
         "automl.study": record.name,
         "automl.study_id": study_id(record),
-        "automl.space": record.space,
-        "automl.fingerprint": record.dataset.fingerprint,
         "mlflow.source.name": "automl",
         "mlflow.source.type": "LOCAL",
     }
@@ -242,7 +260,12 @@ def common_tags(record: StudyRecord) -> dict[str, str]:
 
 def study_tags(record: StudyRecord) -> dict[str, str]:
     """Return the tags of the parent run."""
-    return common_tags(record) | {"automl.kind": "study", "mlflow.note.content": _note(record)[:_TAG_LENGTH]}
+    return common_tags(record) | {
+        "automl.kind": "study",
+        "automl.space": record.space,
+        "automl.fingerprint": record.dataset.fingerprint,
+        "mlflow.note.content": _note(record)[:_TAG_LENGTH],
+    }
 
 
 def _note(record: StudyRecord) -> str:

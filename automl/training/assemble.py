@@ -51,7 +51,7 @@ def _check(model: Any, spec: DatasetSpec) -> None:
 
     if not isinstance(model, keras.Model):
         raise _invalid(f"build returned a {type(model).__name__}, not a keras.Model")
-    if not model.built:
+    if not model.built or not getattr(model, "inputs", None):  # a subclass may be built and have none
         raise _invalid("build returned a model without inputs: start it with input_layers(spec) or keras.Input")
     _check_shapes("input", [tuple(one.shape[1:]) for one in model.inputs], [one.shape for one in spec.inputs])
     _check_shapes("output", [tuple(one.shape[1:]) for one in model.outputs], [(one.units,) for one in spec.outputs])

@@ -21,9 +21,14 @@ def accuracy(truth: Array, prediction: Array) -> float:
 
 
 def auc(truth: Array, prediction: Array) -> float:
-    """Return the area under the ROC curve, averaged over the labels that have both classes; NaN if none."""
+    """Return the area under the ROC curve, averaged over the labels that have both classes.
+
+    NaN where no label has both, or a prediction is not finite.
+    """
     from sklearn.metrics import roc_auc_score
 
+    if not np.isfinite(prediction).all():
+        return float("nan")
     both = [k for k in range(truth.shape[1]) if truth[:, k].min() != truth[:, k].max()]
     scores = [roc_auc_score(truth[:, k], prediction[:, k]) for k in both]
     return float(np.mean(scores)) if scores else float("nan")

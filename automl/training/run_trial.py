@@ -42,20 +42,25 @@ def run_trial(job: TrialJob, build: Build, data: PreparedDataset) -> Trial:
         report = trial.send(Decision.CONTINUE)
         ```
     """
-    trainer = Trainer(job, build, data)
+    try:
+        trainer = Trainer(job, build, data)
+    except Exception as error:  # noqa: BLE001 - as below
+        return _failed(error, FailureReason.DATA)
     try:
         ended = yield from _train(trainer)
-        if job.weights_path is not None:
-            trainer.save_best_weights(job.weights_path)
     except Exception as error:  # noqa: BLE001 - the border where every error of a trial becomes a typed failure
-        failure = as_failure(error, FailureReason.CRASHED)
-        ended = TrialResult(state=TrialState.FAILED, reason=failure.reason.value, message=failure.message)
+        ended = _failed(error, FailureReason.CRASHED)
     return replace(
         ended,
         parameter_count=trainer.parameter_count,
         compile_seconds=trainer.compile_seconds,
         resident_memory_bytes=psutil.Process().memory_info().rss,
     )
+
+
+def _failed(error: Exception, otherwise: FailureReason) -> TrialResult:
+    failure = as_failure(error, otherwise)
+    return TrialResult(state=TrialState.FAILED, reason=failure.reason.value, message=failure.message)
 
 
 def _train(trainer: Trainer) -> Trial:

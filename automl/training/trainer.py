@@ -33,7 +33,6 @@ class Trainer:
         self._spec = data.spec
         self._train, self._validation = data.split("train"), data.split("validation")
         self._reports: list[EpochReport] = []
-        self._best_weights: list[Any] = []
         self.epochs = min(job.epochs, int(job.config.get("epochs", job.epochs)))
         self.parameter_count = 0
         self.compile_seconds = 0.0
@@ -69,7 +68,7 @@ class Trainer:
         report = EpochReport(epoch=epoch, metrics=metrics, seconds=time.monotonic() - started)
         self._reports.append(report)
         if self._job.weights_path is not None and self._best_epoch() == epoch:
-            self._best_weights = [variable.numpy() for variable in self._model.variables]
+            self._save_weights(self._job.weights_path)
         return report
 
     @property
@@ -77,11 +76,11 @@ class Trainer:
         """True when the objective has not improved for `patience` epochs."""
         return 0 < self._job.patience <= len(self._reports) - self._best_epoch()
 
-    def save_best_weights(self, path: Path) -> None:
-        """Write the best epoch's weights, whole or not at all."""
+    def _save_weights(self, path: Path) -> None:
+        """Write the weights as they are, whole or not at all: at once, since the worker may be ended at any moment."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp.npz")
-        np.savez(temporary, *self._best_weights)
+        np.savez(temporary, *[variable.numpy() for variable in self._model.variables])
         os.replace(temporary, path)
 
     def _best_epoch(self) -> int:
@@ -112,7 +111,7 @@ def build_model(build: Build, config: Config, seed: int, spec: DatasetSpec, epoc
 
 
 def load_weights(model: Any, path: Path) -> None:
-    """Give a model the weights that `Trainer.save_best_weights` wrote."""
+    """Give a model the weights that a `Trainer` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
         for variable, name in zip(model.variables, arrays.files, strict=True):
             variable.assign(arrays[name])

@@ -117,7 +117,7 @@ def test_a_study_is_a_tree_of_runs(home: Path, client: Any, study: Make, monkeyp
     assert third.data.tags["automl.message"].endswith("end")
 
     names = [run.info.run_name for run in runs(client, "finalist")]
-    assert names == ["finalist-0001-seed-1", "finalist-0001-seed-2"]
+    assert names == ["finalist-0001-1", "finalist-0001-2"]
     assert not (home / "mlruns").exists()
 
 

@@ -9,7 +9,15 @@ from tracked_studies import CONFIG, FINAL, epochs, trial
 from automl.records import EpochReport, TrialState
 from automl.study_record import StudyRecord
 from automl.tracking import mlflow_values
-from automl.tracking.mlflow_values import best_values, epoch_metrics, final_metrics, flatten, study_status
+from automl.tracking.mlflow_values import (
+    best_values,
+    epoch_metrics,
+    final_metrics,
+    flatten,
+    now_ms,
+    start_times_ms,
+    study_status,
+)
 
 Make = Callable[..., StudyRecord]
 
@@ -66,10 +74,18 @@ def test_infinity_is_written_as_nan_and_epochs_are_timed_from_the_start() -> Non
     assert math.isnan(second[0].value)
 
 
+def test_trials_that_are_written_together_began_in_their_order_and_none_in_the_future() -> None:
+    trials = [trial(0, epochs=epochs(1, seconds=2.0)), trial(1, epochs=epochs(3, seconds=9.0)), trial(2, epochs=())]
+    first, second, third = start_times_ms(trials)
+    assert first < second < third
+    assert third <= now_ms() - 500
+    assert now_ms() - second == pytest.approx(27_500, abs=500)
+
+
 def test_the_final_score_has_interval_mean_and_spread(study: Make) -> None:
     metrics = final_metrics(study(trial(0), trial(1), final=FINAL))
     assert metrics["test_accuracy"] == 0.95
-    assert (metrics["test_interval_low"], metrics["test_interval_high"]) == (0.92, 0.97)
+    assert (metrics["test_accuracy_interval_low"], metrics["test_accuracy_interval_high"]) == (0.92, 0.97)
     assert metrics["test_accuracy_mean"] == pytest.approx(0.94)
     assert metrics["test_accuracy_spread"] == pytest.approx(0.01 * math.sqrt(2))
 

@@ -1,0 +1,1 @@
+"""Runnable comparisons: `python -m benchmarks.throughput`. Each prints ratios first."""

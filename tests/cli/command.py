@@ -1,0 +1,36 @@
+"""The installed command, run in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+def run_automl(arguments: Sequence[str], *, cwd: Path) -> Ran:
+    """Run the installed command in a process of its own."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("automl")), *arguments],
+        cwd=cwd,
+        env={**os.environ, "AUTOML_HOME": str(cwd / "home")},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,22 @@
+"""Real searches, shared by the tests of the command line: each costs the start of a worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command import Ran, Run, run_automl
+
+
+@pytest.fixture
+def automl(tmp_path: Path) -> Run:
+    """Run `automl ARGUMENTS` in an empty folder with a home of its own."""
+    return lambda *arguments: run_automl(arguments, cwd=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
+    """A finished search on iris, with MLflow and a finalist: its working folder, and what the command printed."""
+    folder = tmp_path_factory.mktemp("searched")
+    arguments = ["search", "iris", "--trials", "4", "--epochs", "8", "--workers", "1", "--finalists", "1"]
+    return folder, run_automl([*arguments, "--set", "units=16..32"], cwd=folder)

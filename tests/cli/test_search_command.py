@@ -1,0 +1,181 @@
+"""The main job, as a user does it: a real search in real processes, and everything one does with it afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from command import Ran, Run, run_automl
+
+import automl as automl_package
+from automl.records import TrialState
+
+Searched = tuple[Path, Ran]
+
+
+def test_search_prints_the_best_architecture_and_the_next_commands(searched: Searched) -> None:
+    _, ran = searched
+    assert ran.code == 0, ran.err
+    assert "best architecture for iris (space mlp)" in ran.out
+    for expected in ("hidden.units", "optimizer", "learning_rate", "parameters", "validation", "test", "95 % interval"):
+        assert expected in ran.out
+    assert "automl report iris-mlp-001" in ran.out
+    assert "trial 0 " in ran.err  # plain lines where there is no terminal
+    assert "oneDNN" not in ran.err  # TensorFlow's chatter is in the log file
+    assert "Traceback" not in ran.err
+
+
+def test_result_from_python(searched: Searched) -> None:
+    folder, _ = searched
+    result = automl_package.load_result("iris-mlp-001", home=folder / "home")
+    assert sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in result.trials) == 4
+    assert all(16 <= layer["units"] <= 32 for layer in result.best.config["hidden"])
+    assert result.test_score is not None
+    assert result.test_interval is not None
+    assert result.test_interval[0] <= result.test_score <= result.test_interval[1]
+    epochs = result.to_dataframe(epochs=True)
+    assert len(epochs) == sum(len(trial.epochs) for trial in result.trials)
+    assert {"loss", "val_loss", "accuracy", "val_accuracy", "learning_rate"} <= set(epochs.columns)
+    assert len(result.to_dataframe()) == len(result.trials)
+    assert result.report(folder / "own.html").stat().st_size > 100_000
+
+
+def test_final_model_predicts_from_raw_rows(searched: Searched) -> None:
+    """In a process of its own, with keras alone: nothing of automl is needed to use the model."""
+    folder, _ = searched
+    model = folder / "home" / "studies" / "iris-mlp-001" / "model" / "model.keras"
+    script = (
+        "import sys, keras, numpy as np; from sklearn.datasets import load_iris; d = load_iris()\n"
+        "p = keras.saving.load_model(sys.argv[1]).predict(d.data, verbose=0)\n"
+        "print(p.shape, np.allclose(p.sum(axis=1), 1, atol=1e-5), float((p.argmax(axis=1) == d.target).mean()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(model)], capture_output=True, text=True, check=True)
+    shape, sums, accuracy = done.stdout.strip().rsplit(" ", 2)
+    assert (shape, sums) == ("(150, 3)", "True")
+    assert float(accuracy) > 0.5
+
+
+def test_mlflow_holds_the_tree_of_runs(searched: Searched) -> None:
+    folder, _ = searched
+    script = (
+        "import sys, json, mlflow; mlflow.set_tracking_uri(sys.argv[1]); e = mlflow.get_experiment_by_name('iris')\n"
+        "runs = mlflow.search_runs([e.experiment_id], output_format='list')\n"
+        "print(json.dumps([[r.info.run_name, r.info.status, r.data.tags, r.data.params] for r in runs]))"
+    )
+    uri = f"sqlite:///{folder / 'home' / 'mlflow.db'}"
+    done = subprocess.run([sys.executable, "-c", script, uri], capture_output=True, text=True, check=True)
+    runs = {name: (status, tags, params) for name, status, tags, params in json.loads(done.stdout)}
+    assert runs["iris-mlp-001"][0] == "FINISHED"
+    children = [tags for _, tags, _ in runs.values() if "mlflow.parentRunId" in tags]
+    assert len(children) == 4 + 3  # trials, and one finalist on three seeds
+
+
+def test_status_best_and_report(searched: Searched) -> None:
+    folder, _ = searched
+    assert "iris-mlp-001" in run_automl(["status"], cwd=folder).out
+    assert "val_accuracy" in run_automl(["status", "iris-mlp-001"], cwd=folder).out
+    (best,) = json.loads(run_automl(["best", "--json"], cwd=folder).out)
+    assert best["test"]["metrics"]["accuracy"] >= 0.3
+    assert best["best"]["config"]["optimizer"]
+    path = Path(run_automl(["report", "iris-mlp-001"], cwd=folder).out.strip())
+    assert "iris-mlp-001" in path.read_text("utf-8")
+
+
+def test_a_name_that_exists_is_refused_and_resume_is_offered(searched: Searched) -> None:
+    folder, _ = searched
+    ran = run_automl(["search", "iris", "--name", "iris-mlp-001"], cwd=folder)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "automl resume iris-mlp-001" in ran.err
+
+
+def test_interrupted_search_is_resumed_and_leaves_no_process(tmp_path: Path) -> None:
+    """SIGINT to the driver alone: exit code 130, the resume command, no orphan; then the rest is searched."""
+    command = [str(Path(sys.executable).with_name("automl")), "search", "digits", "--trials", "3", "--workers", "1"]
+    command += ["--finalists", "0", "--no-mlflow", "--scheduler", "none", "--patience", "0", "--epochs", "40"]
+    environment = {**os.environ, "AUTOML_HOME": str(tmp_path / "home")}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as search:
+        assert search.stderr is not None
+        for line in search.stderr:
+            if line.startswith("trial 0"):
+                workers = psutil.Process(search.pid).children(recursive=True)
+                search.send_signal(signal.SIGINT)
+                break
+        rest = search.stderr.read()
+        assert search.wait(30) == 130
+    assert "automl resume digits-mlp-001" in rest
+    assert "Traceback" not in rest
+    assert workers
+    assert not any(worker.is_running() for worker in workers)
+    before = automl_package.load_result("digits-mlp-001", home=tmp_path / "home")
+    finished = [trial for trial in before.trials if trial.state.is_final]
+    assert len(finished) < 3
+    ran = run_automl(["resume", "digits-mlp-001"], cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    after = automl_package.load_result("digits-mlp-001", home=tmp_path / "home")
+    assert [trial.state for trial in after.trials] == [TrialState.COMPLETE] * 3
+    assert after.trials[: len(finished)] == tuple(finished)
+
+
+def test_same_seed_and_one_worker_twice(tmp_path: Path) -> None:
+    """Identical proposals and identical learning curves, in two processes."""
+    records = []
+    for name in ("one", "two"):
+        arguments = ["search", "wine", "--name", name, "--trials", "5", "--epochs", "6", "--workers", "1"]
+        ran = run_automl([*arguments, "--seed", "3", "--finalists", "0", "--no-mlflow"], cwd=tmp_path)
+        assert ran.code == 0, ran.err
+        records.append(automl_package.load_result(name, home=tmp_path / "home").record)
+    for left, right in zip(records[0].trials, records[1].trials, strict=True):
+        assert left.config == right.config
+        assert left.seed == right.seed
+        curves = [[dict(report.metrics) for report in trial.epochs] for trial in (left, right)]
+        assert curves[0] == curves[1]
+
+
+def test_several_datasets_and_json(tmp_path: Path) -> None:
+    """One command, two datasets, a user's own space from a file, and arrays that a table holds."""
+    (tmp_path / "tiny.py").write_text(
+        "from automl import Int, SearchSpace, input_layers, output_layers\n"
+        "def build(config, spec):\n"
+        "    import keras\n"
+        "    inputs, x = input_layers(spec)\n"
+        "    x = keras.layers.Dense(config['units'], activation='relu')(x)\n"
+        "    return keras.Model(inputs, output_layers(x, spec))\n"
+        "space = SearchSpace('tiny', [Int('units', 2, 3)], build)\n"
+    )
+    x = np.random.default_rng(0).normal(size=(80, 2))
+    rows = "\n".join(f"{a},{b},{3 * a - b}" for a, b in x)
+    (tmp_path / "plane.csv").write_text(f"a,b,y\n{rows}\n")
+    arguments = ["search", "plane.csv", "--target", "y", "--space", "tiny.py", "--trials", "9", "--epochs", "3"]
+    ran = run_automl([*arguments, "--workers", "1", "--finalists", "0", "--no-mlflow", "--json"], cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    (found,) = json.loads(ran.out)
+    assert found["objective"] == "val_rmse"
+    assert sum(found["trials"].values()) == 2  # the space has two configs: it is exhausted, not repeated
+
+
+def test_space_that_cannot_be_built_leaves_nothing(automl: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(
+        "from automl import Int, SearchSpace\n"
+        "def build(config, spec):\n"
+        "    raise ValueError('no such layer')\n"
+        "space = SearchSpace('bad', [Int('units', 2, 3)], build)\n"
+    )
+    ran = automl("search", "iris", "--space", "bad.py", "--no-mlflow")
+    assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
+    assert "no such layer" in ran.err
+    assert list((tmp_path / "home" / "studies").iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["search", "digits"], ["resume", "x"], ["status"], ["best"], ["report"], ["ui"]])
+def test_help_of_every_command(automl: Run, command: list[str]) -> None:
+    ran = automl(command[0], "--help")
+    assert ran.code == 0
+    for option in ("--home", "--storage", "--json", "--quiet"):
+        assert option in ran.out

@@ -1,0 +1,160 @@
+"""Wrong requests: exit code 2, one clear line that says what to do, no traceback, nothing left behind."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from automl.cli import main
+
+WRONG = [
+    (["search", "digit"], "did you mean 'digits'"),
+    (["search", "digits", "--space", "mpl"], "did you mean 'mlp'"),
+    (["search", "digits", "--space", "nowhere:space"], "cannot import module 'nowhere'"),
+    (["search", "digits", "--space", "missing.py"], "no such file"),
+    (["search", "digits", "--sampler", "tpa"], "did you mean 'tpe'"),
+    (["search", "digits", "--scheduler", "ahsa"], "did you mean 'asha'"),
+    (["search", "digits", "--executor", "cloud"], "unknown executor"),
+    (["search", "digits", "--objective", "val_acuracy"], "did you mean 'val_accuracy'"),
+    (["search", "digits", "--objective", "val_accuracy:up"], "'min' or 'max'"),
+    (["search", "digits", "--task", "regresion"], "did you mean 'regression'"),
+    (["search", "digits", "--set", "units=4000"], "16..512"),
+    (["search", "digits", "--set", "unit=64"], "unknown parameter 'unit'"),
+    (["search", "digits", "--set", "units"], "NAME=VALUE"),
+    (["search", "digits", "--set", "optimizer=lion"], "adam | adamw"),
+    (["search", "digits", "--trials", "0"], "whole number from 1"),
+    (["search", "digits", "--trials", "many"], "--trials"),
+    (["search", "digits", "--time", "soon"], "duration such as"),
+    (["search", "digits", "--time", "-5m"], "duration such as"),
+    (["search", "digits", "--workers", "0"], "from 1"),
+    (["search", "digits", "--epochs", "0"], "whole number from 1"),
+    (["search", "digits", "--name", "../escape"], "letters, digits"),
+    (["search", "digits", "--enqueue", "missing.yaml"], "No such file"),
+    (["search", "digits", "iris", "--name", "both"], "one study"),
+    (["search", "missing.npz"], "missing.npz"),
+    (["search"], "DATASET"),
+    (["search", "digits", "--storage", "nonsense://x", "--no-mlflow"], "--storage"),
+    (["serch", "digits"], "serch"),
+    (["resume", "nothing"], "unknown study 'nothing'"),
+    (["status", "nothing"], "unknown study"),
+    (["best"], "no study in"),
+    (["delete", "nothing", "--yes"], "unknown study"),
+    (["spaces", "mpl"], "did you mean 'mlp'"),
+    (["datasets", "digit"], "did you mean 'digits'"),
+    (["ui"], "no runs in"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTOML_HOME", str(tmp_path / "home"))
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a wrong request in this process and return its one line."""
+    monkeypatch.setattr("sys.argv", ["automl", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2, printed.err
+    assert printed.err.count("\n") == 1
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+    return printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_wrong_request(
+    arguments: list[str],
+    expected: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert expected in refused(arguments, capsys, monkeypatch)
+    studies = tmp_path / "home" / "studies"
+    assert not studies.exists() or list(studies.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("- {batch_size: 7}", "32 | 64"),
+        ("- {colour: red}", "unknown parameter"),
+        ("7", "list of configs"),
+        ("{", "YAML"),
+    ],
+)
+def test_wrong_enqueue_file(
+    content: str,
+    expected: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "first.yaml").write_text(content)
+    assert expected in refused(["search", "iris", "--enqueue", "first.yaml"], capsys, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "empty"),
+        ("a,y\n1,2\n", "rows"),
+        ("a,y\n" + "x,1\n" * 20, "'a'"),
+        ("a,y\n" + "".join(f"{i},5\n" for i in range(20)), "y"),
+        ("a,b\n" + "".join(f"{i},5\n" for i in range(20)), "'y'"),
+        ("a,y\n" + "".join(f"{'' if i == 3 else i},{i % 2}\n" for i in range(20)), "a"),
+        ("a,y\n" + "".join(f"{'inf' if i == 3 else i},{i % 2}\n" for i in range(20)), "a"),
+    ],
+    ids=["empty", "one row", "words", "constant target", "no such column", "missing", "infinite"],
+)
+def test_wrong_table(
+    content: str,
+    expected: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "table.csv").write_text(content)
+    assert expected in refused(["search", "table.csv", "--target", "y"], capsys, monkeypatch)
+
+
+def test_cnn_on_a_table_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = refused(["search", "iris", "--space", "cnn", "--no-mlflow"], capsys, monkeypatch)
+    assert "needs images" in message
+    assert list((tmp_path / "home" / "studies").iterdir()) == []
+
+
+def test_home_that_cannot_be_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert "home folder" in refused(["search", "iris", "--home", "file"], capsys, monkeypatch)
+
+
+def test_port_in_use(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "mlflow.db").touch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        message = refused(["ui", "--port", str(taken.getsockname()[1])], capsys, monkeypatch)
+    assert "choose another with --port" in message
+
+
+def test_test_rows_of_another_shape(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = np.zeros((30, 4), "float32"), np.arange(30) % 3
+    np.savez(tmp_path / "train.npz", x_train=x, y_train=y)
+    np.savez(tmp_path / "test.npz", x_train=x[:, :3], y_train=y)
+    refused(["search", "train.npz", "--test", "test.npz"], capsys, monkeypatch)
