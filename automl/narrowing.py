@@ -31,7 +31,7 @@ def parse_setting(text: str) -> tuple[str, Setting]:
     low, dots, high = value.partition("..")
     if dots:
         bounds = (_scalar(low), _scalar(high))
-        if any(isinstance(bound, bool) or not isinstance(bound, int | float) for bound in bounds):
+        if not _are_numbers(bounds):
             raise SpaceError(f"--set {name}: LOW..HIGH takes two numbers, received {value!r}")
         return name.strip(), (bounds[0], bounds[1])  # type: ignore[return-value]
     if "," in value:
@@ -123,7 +123,8 @@ def _find(parameters: Sequence[Parameter], name: str) -> tuple[str, ...]:
     if len(found) > 1:
         raise SpaceError(f"{name!r} is not unique: say {' or '.join('.'.join(path) for path in found)}")
     if not found:
-        raise UnknownNameError("parameter", name, [".".join(path) for path in top + nested])
+        short = {path[-1] for path in top + nested}
+        raise UnknownNameError("parameter", name, short | {".".join(path) for path in nested})
     return found[0]
 
 
@@ -183,10 +184,13 @@ def _means(known: Scalar, value: Scalar) -> bool:
 
 
 def _bounds(setting: tuple[object, ...], label: str) -> tuple[float, float]:
-    match setting:
-        case (int() | float() as low, int() | float() as high) if not isinstance(low, bool | str):
-            return low, high
-    raise SpaceError(f"{label!r}: a range is two numbers (low, high), received {setting!r}; values go in a list")
+    if len(setting) != 2 or not _are_numbers(setting):
+        raise SpaceError(f"{label!r}: a range is two numbers (low, high), received {setting!r}; values go in a list")
+    return setting  # type: ignore[return-value]
+
+
+def _are_numbers(values: Sequence[object]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def _narrow_range(parameter: Leaf, low: float, high: float, *, label: str) -> Leaf:

@@ -231,7 +231,8 @@ class Repeat(_Named):
         name: A Python identifier.
         low: Fewest items, at least 0.
         high: Most items, inclusive.
-        parameters: What every item has, if anything; a `when` among them looks at the same item first, then at the whole space.
+        parameters: What every item has, if anything; a `when` among them looks at the same item first, then at the
+            whole space, where the name of the `Repeat` itself is the number of its items.
         default: Number of items an expert would start from; `low` where not given.
         when: Active only where each named parameter has one of the listed values.
 

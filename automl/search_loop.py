@@ -100,10 +100,12 @@ class SearchLoop:
             KeyboardInterrupt: The loop was told to stop.
         """
         try:
+            before = self._study.counted
             self._search()
             if not self._study.record.ranked:
                 raise NoUsableModelError(_why_nothing(self._study.record))
-            if self._study.settings.finalists and self._study.record.final is None:
+            is_news = self._study.record.final is None or self._study.counted > before
+            if self._study.settings.finalists and is_news:
                 self._train_finalists()
                 self._score()
             self._phase = "done"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+from uuid import uuid4
 
 DEFAULT_TRIALS = 50
 DEFAULT_SECONDS = 600.0
@@ -25,6 +26,7 @@ class SearchSettings:
         split_seed: Seed of the split, for the record.
         finalists: Configs that are re-trained on fresh seeds; 0 for none.
         workers: Worker processes, or None to choose by the machine.
+        study_id: Tells studies of one name apart where several homes share one MLflow server; moves with the study.
     """
 
     trials: int | None
@@ -37,6 +39,7 @@ class SearchSettings:
     split_seed: int = 0
     finalists: int = 3
     workers: int | None = None
+    study_id: str = field(default_factory=lambda: uuid4().hex)
 
     @property
     def failure_limit(self) -> int:

@@ -32,7 +32,8 @@ def ui(common: Common, host: str, port: int) -> None:
     if not (common.home.path / "mlflow.db").exists() and "MLFLOW_TRACKING_URI" not in os.environ:
         raise RequestError(f"no runs in {common.home.path} yet: start with automl search DATASET")
     _check_port(host, port)
-    common.say(f"MLflow UI: http://{host}:{port}   (Ctrl-C ends it)")
+    # Without the query MLflow opens in the mode for language models, which hides the runs.
+    common.say(f"MLflow UI: http://{host}:{port}/?workflowType=machine_learning   (Ctrl-C ends it)")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += [
         "--default-artifact-root",

@@ -263,15 +263,13 @@ class Study:
         self._optuna.set_user_attr("elapsed_seconds", seconds)
 
     def rebudget(self, *, trials: int | None, seconds: float | None) -> None:
-        """Set new totals for the budgets that are given; what is found with them is judged anew."""
+        """Set new totals for the budgets that are given."""
         self.settings = replace(
             self.settings,
             trials=trials if trials is not None else self.settings.trials,
             seconds=seconds if seconds is not None else self.settings.seconds,
         )
         self._optuna.set_user_attr("settings", self.settings.to_json())
-        self._final = None
-        self._optuna.set_user_attr("final", None)
 
     def keep_finalist(self, number: int, repeat: int, record: TrialRecord) -> None:
         """Keep one re-training of a top config."""

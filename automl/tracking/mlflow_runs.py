@@ -79,6 +79,7 @@ class _Run:
         is_open: True while MLflow calls it RUNNING.
         state: The tag `automl.state`, as last written.
         epochs: Number of epochs that are there; None where nobody has looked yet.
+        has_inputs: True when the dataset is there.
         params: Names and values of the params that are there.
         metrics: Names and last values of the metrics that are there; only of runs that are read back.
     """
@@ -88,6 +89,7 @@ class _Run:
     is_open: bool = True
     state: str = ""
     epochs: int | None = 0
+    has_inputs: bool = False
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -105,6 +107,7 @@ class _Run:
             is_open=run.info.status == "RUNNING",
             state=run.data.tags.get("automl.state", ""),
             epochs=None,
+            has_inputs=bool(run.inputs and run.inputs.dataset_inputs),
             params=dict(run.data.params),
             metrics=dict(run.data.metrics),
         )
@@ -291,10 +294,10 @@ class Projection:
             tags = self._child_tags(child, record) | state_tags(child.trial)
             run = self._children[child.key] = self._create_run(child.name, start_ms, tags)
             run.state = child.trial.state.value
-            self._log_inputs(run, record.dataset)
         elif not run.is_open:
             self._client.update_run(run.run_id, status="RUNNING")
             run.is_open = True
+        self._log_inputs(run, record.dataset)
         return run
 
     def _write_trial(self, run: _Run, trial: TrialRecord) -> None:
@@ -422,10 +425,13 @@ class Projection:
         return _Run(run_id=run.info.run_id, start_ms=start_ms)
 
     def _log_inputs(self, run: _Run, spec: DatasetSpec) -> None:
+        if run.has_inputs:
+            return
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         dataset = Dataset(**dataset_fields(spec))
         self._client.log_inputs(run.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+        run.has_inputs = True
 
     def _log(
         self,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from automl.dataset_spec import DatasetSpec
+from automl.dataset_spec import DatasetSpec, OutputSpec
 from automl.records import Config, EpochReport, TrialRecord, TrialState
 from automl.study_record import StudyRecord, mean_and_spread
 
@@ -24,6 +24,7 @@ _PARAM_LENGTH = 6000
 _TAG_LENGTH = 5000
 _NAME_LENGTH = 250
 _DIGEST_LENGTH = 36
+_COLUMNS_SHOWN = 1000
 
 
 class RunKey(NamedTuple):
@@ -285,28 +286,31 @@ def settings_params(record: StudyRecord) -> dict[str, str]:
 
 
 def dataset_fields(spec: DatasetSpec) -> dict[str, str]:
-    """Return the arguments of `mlflow.entities.Dataset`, in the shape that the UI can show."""
-    features = [_tensor(one.name, one.raw_shape) for one in spec.inputs]
-    targets = [_tensor(one.name, (one.units,)) for one in spec.outputs]
-    rows = {
-        "train_rows": spec.train_rows,
-        "validation_rows": spec.validation_rows,
-        "test_rows": spec.test_rows,
-    }
-    outputs = {one.name: {"task": one.task.value, "labels": len(one.labels)} for one in spec.outputs}
-    schema = {"mlflow_tensorspec": {"features": json.dumps(features), "targets": json.dumps(targets)}}
+    """Return the arguments of `mlflow.entities.Dataset`; the UI shows the profile as lines, the schema as a table."""
+    rows = {"train_rows": spec.train_rows, "validation_rows": spec.validation_rows, "test_rows": spec.test_rows}
+    tasks = {output.name: _described(output) for output in spec.outputs}
     return {
         "name": spec.name,
         "digest": spec.fingerprint[:_DIGEST_LENGTH],
         "source_type": "automl",
         "source": json.dumps({"uri": spec.name}),
-        "schema": json.dumps(schema),
-        "profile": json.dumps({**rows, "fingerprint": spec.fingerprint, "outputs": outputs}),
+        "schema": json.dumps({"mlflow_colspec": _columns(spec)}),
+        "profile": json.dumps(rows | tasks),
     }
 
 
-def _tensor(name: str, shape: Sequence[int]) -> dict[str, Any]:
-    return {"name": name, "type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, *shape]}}
+def _described(output: OutputSpec) -> str:
+    return f"{output.task}, {len(output.labels)} labels" if output.labels else output.task.value
+
+
+def _columns(spec: DatasetSpec) -> list[dict[str, str]]:
+    """Return name and type of each column, or of each input that has none, and of each target."""
+    columns = []
+    for one in spec.inputs:
+        shape = "x".join(str(size) for size in one.raw_shape)
+        whole = {"name": one.name, "type": f"{one.kind} {shape}"}
+        columns += [{"name": name, "type": one.kind.value} for name in one.columns[:_COLUMNS_SHOWN]] or [whole]
+    return columns + [{"name": output.name, "type": output.task.value} for output in spec.outputs]
 
 
 def now_ms() -> int:

@@ -251,6 +251,7 @@ def test_whatever_write_fails_everything_is_there_once(
         for run in children:
             assert [steps(client, run, metric) for metric in ("loss", "epoch_seconds")] == [[1, 2, 3]] * 2, call
             assert [len(steps(client, run, metric)) for metric in ("value", "seconds")] == [1, 1], call
+            assert len(run.inputs.dataset_inputs) == 1, call
         (parent,) = runs(client, "study", spec.name)
         assert steps(client, parent, "value") == [0, 1]
         assert steps(client, parent, "test_accuracy") == [0]
@@ -386,13 +387,14 @@ def test_a_new_store_is_opened_without_a_word(tmp_path: Path) -> None:
 
 def test_a_driver_that_is_killed_leaves_nothing_to_write_twice(home: Path, client: Any, study: Make) -> None:
     process = _script(home, 400)
-    while len(_trials_so_far(client)) < 30:
+    while len(_trials_so_far(client)) < 10:
         assert process.poll() is None
-        time.sleep(0.05)
+        time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    record = study(*(trial(number) for number in range(60)), settings={})
-    assert 30 <= len(_trials_so_far(client)) < 60
+    left_behind = len(_trials_so_far(client))
+    assert left_behind < 400
+    record = study(*(trial(number) for number in range(left_behind + 5)), settings={})
     assert track(home, record) == 0
     assert_written_once(client, record)
 
@@ -422,7 +424,7 @@ def _server(home: Path, port: int) -> Iterator[None]:
             _wait_for(port)
             yield
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(process.pid, signal.SIGKILL)  # An outage does not say goodbye.
             process.wait(timeout=20)
 
 
@@ -458,7 +460,7 @@ def test_an_outage_of_a_server_loses_nothing(
         final=FINAL,
     )
     tracker.update(record)
-    time.sleep(2)
+    time.sleep(1.2)  # So long that a round of writing meets the outage.
     shutil.copytree(saved_model, record.folder / "model" / "mlflow")
     with _server(home, port):
         assert tracker.close(timeout_seconds=30) == 0

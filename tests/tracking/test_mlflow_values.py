@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
-from tracked_studies import CONFIG, FINAL, epochs, trial
+from tracked_studies import CONFIG, FINAL, SPEC, epochs, trial
 
+from automl.dataset_spec import InputKind, InputSpec
 from automl.records import EpochReport, TrialState
 from automl.study_record import StudyRecord
 from automl.tracking import mlflow_values
 from automl.tracking.mlflow_values import (
     best_values,
+    dataset_fields,
     epoch_metrics,
     final_metrics,
     flatten,
@@ -113,6 +117,19 @@ def test_a_study_that_can_go_on_is_killed_and_one_without_a_model_has_failed(
 def test_a_study_keeps_its_id_when_it_was_given_one(study: Make) -> None:
     assert mlflow_values.study_id(study()) == mlflow_values.study_id(study(trial(0)))
     assert mlflow_values.study_id(study(settings={"study_id": "a'b-1"})) == "a-b-1"
+
+
+def test_a_dataset_is_described_in_the_ui() -> None:
+    fields = dataset_fields(SPEC)
+    assert json.loads(fields["profile"])["target"] == "multiclass, 10 labels"
+    assert json.loads(fields["schema"])["mlflow_colspec"] == [
+        {"name": "image", "type": "image 8x8"},
+        {"name": "target", "type": "multiclass"},
+    ]
+    table = InputSpec(name="x", kind=InputKind.NUMERIC, shape=(2,), raw_shape=(2,), columns=("age", "income"))
+    schema = json.loads(dataset_fields(replace(SPEC, inputs=(table,)))["schema"])
+    names = [column["name"] for column in schema["mlflow_colspec"]]
+    assert names == ["age", "income", "target"]
 
 
 def test_passwords_do_not_reach_a_message() -> None:
