@@ -27,9 +27,9 @@ def final_model(model: Any, prepared: PreparedDataset) -> Any:
     for spec, encoding in zip(prepared.spec.inputs, prepared.encodings, strict=True):
         inputs.append(keras.Input(spec.raw_shape, name=spec.name))
         encoded.append(_encode(inputs[-1], encoding))
-    predicted = model(encoded[0] if len(encoded) == 1 else encoded)
-    outputs = list(predicted) if isinstance(predicted, list | tuple) else [predicted]
-    decoded = [_decode(one, spec) for one, spec in zip(outputs, prepared.spec.outputs, strict=True)]
+    # The layers alone, without optimizer, loss and a class of the user's own: the file loads anywhere and silently.
+    searched = keras.Model(model.inputs, model.outputs, name=model.name)
+    decoded = [_decode(one, spec) for one, spec in zip(searched(encoded), prepared.spec.outputs, strict=True)]
     return keras.Model(
         inputs[0] if len(inputs) == 1 else inputs,
         decoded[0] if len(decoded) == 1 else decoded,
@@ -54,7 +54,7 @@ def _decode(y: Any, output: OutputSpec) -> Any:
 
     if output.task is not Task.REGRESSION:
         return y
-    return keras.layers.Rescaling(list(output.scale), offset=list(output.offset), name=f"{output.name}_units")(y)
+    return keras.layers.Rescaling(list(output.scale), offset=list(output.offset))(y)
 
 
 def save_final_model(model: Any, prepared: PreparedDataset, folder: Path) -> None:

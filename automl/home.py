@@ -93,7 +93,7 @@ class Home:
             RequestError: The explicit name is taken, or is no name.
         """
         if name is None:
-            stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:90] or "study"
+            stem = re.sub(r"[^A-Za-z0-9._]+", "-", stem).strip("-._")[:90] or "study"
             return next(folder for number in range(1, 10**6) if (folder := self._claim(f"{stem}-{number:03d}")))
         if not _NAME.fullmatch(name):
             raise RequestError(f"a study's name has letters, digits, '.', '_' and '-', received {name!r}")

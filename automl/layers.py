@@ -15,15 +15,15 @@ _ACTIVATIONS = {
 }
 
 
-def input_layers(spec: DatasetSpec) -> tuple[list[Any], Any]:
-    """Return the model's inputs, and one float32 tensor that holds them all.
+def input_layers(spec: DatasetSpec) -> tuple[Any, Any]:
+    """Return the model's input (a list where the dataset has several), and one float32 tensor that holds them all.
 
     Args:
         spec: The dataset.
 
     Returns:
-        The `keras.Input`s, and the tensor: shape (batch, *input_shape) where there is one input; where there are
-        several, their flattened values side by side, shape (batch, sum of sizes).
+        What `keras.Model` takes as its inputs, and the tensor: shape (batch, *input_shape) where there is one input;
+        where there are several, their flattened values side by side, shape (batch, sum of sizes).
 
     Example:
         ```python
@@ -36,7 +36,7 @@ def input_layers(spec: DatasetSpec) -> tuple[list[Any], Any]:
 
     inputs = [keras.Input(one.shape, name=one.name) for one in spec.inputs]
     if len(inputs) == 1:
-        return inputs, inputs[0]
+        return inputs[0], inputs[0]  # no list of one: Keras would warn wherever the model is called with an array
     return inputs, keras.layers.Concatenate()([keras.layers.Flatten()(one) for one in inputs])
 
 

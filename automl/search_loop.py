@@ -9,16 +9,18 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
 from typing import Literal
 
 from automl.errors import NoUsableModelError
 from automl.executors.base import Ended, Event, Executor, Reported
 from automl.finalists import (
     CLOSING_SECONDS,
+    SEEDS,
     TIME_SHARE,
     Plan,
     choose_winner,
-    finalist_job,
     finalist_jobs,
     plan_finalists,
     score_on_test,
@@ -216,28 +218,34 @@ class SearchLoop:
         self._phase = "test"
         self._tell_news(force=True)
         record = self._study.record
-        winner = choose_winner(record, self._plan)
-        if winner is None:
+        trained = self._trained_finalists(record)
+        winner = choose_winner(replace(record, finalists=tuple(one for one, _ in trained)), self._plan)
+        if winner is None:  # there was no time for any: what an earlier session found still stands
             return
         trial = next(one for one in record.trials if one.number == winner)
-        trained = [
-            (one, finalist_job(trial, repeat, record))
-            for repeat in range(self._plan.seeds)
-            if (one := self._study.finalist(winner, repeat)) is not None and one.value is not None
-        ]
-        trained.sort(key=lambda pair: record.objective.rank(pair[0]))
-        weights = [(one.seed, job.weights_path) for one, job in trained]
+        own = [(one, weights) for one, weights in trained if one.number == winner]
+        own.sort(key=lambda pair: record.objective.rank(pair[0]))
         final = self._executor.call(
             score_on_test,
             trial=winner,
             config=trial.config,
-            seeds_and_weights=weights,
+            seeds_and_weights=[(one.seed, weights) for one, weights in own],
             epochs=self._study.settings.epochs,
             metric=record.test_metric,
             folder=record.folder / "model",
         )
         self._study.keep_final(final)
         shutil.rmtree(weights_path(record.folder, winner, 0).parent)
+
+    def _trained_finalists(self, record: StudyRecord) -> list[tuple[TrialRecord, Path]]:
+        """Return the re-trainings of the top configs that have a value, with their weights."""
+        found = []
+        for trial, repeat in product(record.ranked[: self._study.settings.finalists], range(SEEDS)):
+            finalist = self._study.finalist(trial.number, repeat)
+            weights = weights_path(record.folder, trial.number, repeat)
+            if finalist is not None and finalist.value is not None and weights.exists():
+                found.append((finalist, weights))
+        return found
 
     def _wait(self, seconds_left: float) -> list[Event]:
         """Wait for events a moment; keep everyone informed; end what does not end by itself after the deadline."""

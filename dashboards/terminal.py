@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol, TextIO
 
 from rich.console import Console, Group
@@ -21,18 +22,29 @@ _FINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 _PHASES = {"search": "searching", "finalists": "re-training finalists", "test": "sealed test", "done": "done"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What there is to show at one moment.
+
+    Attributes:
+        record: The study.
+        phase: `search`, `finalists`, `test` or `done`.
+        finalists_running: Finalists under way; running trials of the search are in the record.
+        seconds_left: Until the deadline; None without one.
+        note: What a person should know; empty otherwise.
+    """
+
+    record: StudyRecord
+    phase: str
+    finalists_running: Sequence[TrialRecord] = ()
+    seconds_left: float | None = None
+    note: str = ""
+
+
 class View(Protocol):
     """Shows a search as it goes."""
 
-    def show(
-        self,
-        record: StudyRecord,
-        *,
-        phase: str,
-        finalists_running: Sequence[TrialRecord],
-        seconds_left: float | None,
-        note: str,
-    ) -> None:
+    def show(self, scene: Scene) -> None:
         """Show how things stand; called a few times a second."""
 
 
@@ -62,19 +74,12 @@ class LineView:
         self._finalists = 0
         self._phase = ""
 
-    def show(
-        self,
-        record: StudyRecord,
-        *,
-        phase: str,
-        finalists_running: Sequence[TrialRecord],
-        seconds_left: float | None,
-        note: str,
-    ) -> None:
+    def show(self, scene: Scene) -> None:
         """Write what is new."""
-        if phase != self._phase:
-            self._phase = phase
-            self._line(f"{record.name}: {_PHASES[phase]}{f' ({note})' if note else ''}")
+        record = scene.record
+        if scene.phase != self._phase:
+            self._phase = scene.phase
+            self._line(f"{record.name}: {_PHASES[scene.phase]}{f' ({scene.note})' if scene.note else ''}")
         for trial in record.trials:
             if trial.state in _FINAL and trial.number not in self._ended:
                 self._ended.add(trial.number)
@@ -94,24 +99,17 @@ class LiveView:
         """Draw on `live`."""
         self._live = live
 
-    def show(
-        self,
-        record: StudyRecord,
-        *,
-        phase: str,
-        finalists_running: Sequence[TrialRecord],
-        seconds_left: float | None,
-        note: str,
-    ) -> None:
+    def show(self, scene: Scene) -> None:
         """Redraw."""
-        running = finalists_running or [one for one in record.trials if one.state is TrialState.RUNNING]
+        record, phase = scene.record, scene.phase
+        running = scene.finalists_running or [one for one in record.trials if one.state is TrialState.RUNNING]
         ended = record.finalists if phase == "finalists" else [one for one in record.trials if one.state in _FINAL]
         lines = [
-            Text.assemble((record.name, "bold"), f"  {_PHASES[phase]}  ", (_pace(record, seconds_left), "dim")),
+            Text.assemble((record.name, "bold"), f"  {_PHASES[phase]}  ", (_pace(record, scene.seconds_left), "dim")),
             Text.assemble("best  ", (_best(record), "bold green"), f"  {_config(record)}", overflow="ellipsis"),
         ]
-        if note:
-            lines.append(Text(note, style="yellow"))
+        if scene.note:
+            lines.append(Text(scene.note, style="yellow"))
         self._live.update(Group(*lines, _table(running, ended[-_RECENT_TRIALS:], record)))
 
 

@@ -50,7 +50,9 @@ def test_create_makes_the_folders_and_a_stamp_and_may_be_repeated(home: Home) ->
 def test_a_home_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(RequestError, match=r"the home folder .* cannot be written \(.+\): choose another with --home"):
+        with pytest.raises(
+            RequestError, match=r"the home folder .* cannot be written \(.+\): choose another with --home"
+        ):
             Home(path).create()
     assert (tmp_path / "file").read_text() == "in the way"
 
@@ -108,7 +110,9 @@ def test_a_generated_name_is_one_that_could_have_been_given(home: Home, stem: st
 
 def test_an_explicit_name_that_exists_is_refused_with_a_way_on(home: Home) -> None:
     home.new_study_folder("mine", "x")
-    with pytest.raises(RequestError, match="a study 'mine' exists: choose another --name, or go on with: automl resume"):
+    with pytest.raises(
+        RequestError, match="a study 'mine' exists: choose another --name, or go on with: automl resume"
+    ):
         home.new_study_folder("mine", "x")
 
 
@@ -138,7 +142,7 @@ def test_a_deletion_that_was_interrupted_is_no_obstacle(home: Home) -> None:
 def test_an_unknown_study_is_refused_with_the_nearest(home: Home) -> None:
     home.new_study_folder("digits-mlp-001", "x")
     for act in (home.study_folder, home.delete_study):
-        with pytest.raises(UnknownNameError, match="unknown study 'digits-mlp-01'; did you mean 'digits-mlp-001'?"):
+        with pytest.raises(UnknownNameError, match=r"unknown study 'digits-mlp-01'; did you mean 'digits-mlp-001'\?"):
             act("digits-mlp-01")
     with pytest.raises(UnknownNameError):
         home.study_folder("..")

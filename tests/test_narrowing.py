@@ -61,7 +61,9 @@ def test_a_setting_is_read_from_the_command_line(text: str, name: str, setting: 
     assert type(read[1]) is type(setting)
 
 
-@pytest.mark.parametrize("text", ["", "units", "units=", "=64", "units=a..b", "units=1..", "x=true..false", "x=1..2..3"])
+@pytest.mark.parametrize(
+    "text", ["", "units", "units=", "=64", "units=a..b", "units=1..", "x=true..false", "x=1..2..3"]
+)
 def test_what_is_no_setting_is_refused(text: str) -> None:
     with pytest.raises(SpaceError, match="--set"):
         parse_setting(text)
@@ -181,9 +183,11 @@ def test_an_impossible_setting_is_refused_in_one_line(setting: dict[str, Any], s
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown parameter 'unts'; did you mean 'units'\? known: batch, dropout, hidden"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown parameter 'unts'; did you mean 'units'\? known: batch, dropout, hidden"
+    ):
         SPACE.narrow({"unts": 64})
-    with pytest.raises(UnknownNameError, match="did you mean 'hidden.units'"):
+    with pytest.raises(UnknownNameError, match=r"did you mean 'hidden\.units'"):
         SPACE.narrow({"hidden.unit": 64})
     with pytest.raises(UnknownNameError, match="did you mean 'optimizer'"):
         SPACE.narrow({"optimiser": "adam"})

@@ -47,11 +47,15 @@ def test_a_request_is_read(task: Task, request_: str | None, expected: Objective
 def test_every_metric_that_a_task_reports_can_be_the_objective(task: Task) -> None:
     assert set(TASK_METRICS[task]) == {"loss", *METRICS[task]}
     for name in TASK_METRICS[task]:
-        assert Objective.for_task(task, f"val_{name}").direction == ("max" if name in ("accuracy", "auc", "r2") else "min")
+        assert Objective.for_task(task, f"val_{name}").direction == (
+            "max" if name in ("accuracy", "auc", "r2") else "min"
+        )
 
 
 def test_a_wrong_request_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown objective for a binary task 'val_acc'; did you mean 'val_auc'"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown objective for a binary task 'val_acc'; did you mean 'val_auc'"
+    ):
         Objective.for_task(Task.BINARY, "val_acc")
     with pytest.raises(UnknownNameError, match="unknown objective for a multiclass task 'val_rmse'"):
         Objective.for_task(Task.MULTICLASS, "val_rmse")

@@ -51,7 +51,9 @@ def test_a_step_makes_a_grid_that_starts_at_low() -> None:
     assert [value for value in (0.1, 0.2, 0.3, 0.5, 0.7, 0.75) if x.contains(value)] == [0.1, 0.3, 0.5, 0.7]
 
 
-@pytest.mark.parametrize(("low", "step", "points"), [(0.0, 0.05, 13), (0.1, 0.1, 10), (1e-14, 1e-14, 10), (-0.3, 0.1, 7)])
+@pytest.mark.parametrize(
+    ("low", "step", "points"), [(0.0, 0.05, 13), (0.1, 0.1, 10), (1e-14, 1e-14, 10), (-0.3, 0.1, 7)]
+)
 def test_grids_hold_no_binary_dust(low: float, step: float, points: int) -> None:
     values = [on_grid(low, index, step) for index in range(points)]
     assert all(len(repr(value)) <= len("0.05") + 2 for value in values), values

@@ -48,7 +48,9 @@ SPEC = DatasetSpec(
     test_rows=4,
     fingerprint="abc",
 )
-FINAL = FinalScore(trial=3, metrics={"accuracy": 0.9}, interval=(0.8, 0.95), seed_metrics=({"accuracy": 0.9}, {"accuracy": 0.8}))
+FINAL = FinalScore(
+    trial=3, metrics={"accuracy": 0.9}, interval=(0.8, 0.95), seed_metrics=({"accuracy": 0.9}, {"accuracy": 0.8})
+)
 SETTINGS = SearchSettings(trials=None, seconds=60.0, epochs=4, patience=0, sampler="grid", seed=7, workers=2)
 
 

@@ -114,16 +114,18 @@ def _watched(common: Common, go: Callable[[Callable[[Progress], None]], Result],
     """Run a search with a live view on a terminal, lines elsewhere, and nothing where nobody wants to read."""
     if common.quiet or common.json:
         return go(lambda progress: None)
-    from dashboards.terminal import open_view
+    from dashboards.terminal import Scene, open_view
 
     with open_view(first) as view:
         return go(
             lambda progress: view.show(
-                progress.record,
-                phase=progress.phase,
-                finalists_running=progress.running,
-                seconds_left=progress.seconds_left,
-                note=progress.note,
+                Scene(
+                    record=progress.record,
+                    phase=progress.phase,
+                    finalists_running=progress.running,
+                    seconds_left=progress.seconds_left,
+                    note=progress.note,
+                )
             )
         )
 

@@ -33,7 +33,7 @@ def ui(common: Common, host: str, port: int) -> None:
         raise RequestError(f"no runs in {common.home.path} yet: start with automl search DATASET")
     _check_port(host, port)
     # Without the query MLflow opens in the mode for language models, which hides the runs.
-    common.say(f"MLflow UI: http://{host}:{port}/?workflowType=machine_learning   (Ctrl-C ends it)")
+    common.say(f"MLflow UI: http://{host}:{port}/#/experiments?workflowType=machine_learning   (Ctrl-C ends it)")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += [
         "--default-artifact-root",

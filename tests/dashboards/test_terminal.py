@@ -5,19 +5,19 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
-from automl.records import TrialState
 from dashboard_studies import failed, finished_study, study, trial
 from rich.console import Console
 from rich.live import Live
 
-from dashboards.terminal import LineView, LiveView, open_view
+from automl.records import TrialState
+from dashboards.terminal import LineView, LiveView, Scene, open_view
 
 
 def lines_of(*shown: tuple[object, str]) -> list[str]:
     stream = io.StringIO()
     with open_view("preparing", stream) as view:
         for record, phase in shown:
-            view.show(record, phase=phase, finalists_running=(), seconds_left=60.0, note="")  # type: ignore[arg-type]
+            view.show(Scene(record=record, phase=phase, seconds_left=60.0))  # type: ignore[arg-type]
     return stream.getvalue().splitlines()
 
 
@@ -53,7 +53,7 @@ def test_live_table_shows_best_running_curves_and_time_left() -> None:
     with Live(console=console, transient=True, auto_refresh=False) as live:
         view = LiveView(live)
         record = replace(study([trial(0, 0.9), trial(1, 0.95), running]), elapsed_seconds=30.0)
-        view.show(record, phase="search", finalists_running=(), seconds_left=125.0, note="")
+        view.show(Scene(record=record, phase="search", seconds_left=125.0))
         with console.capture() as capture:
             console.print(live.renderable)
     text = capture.get()

@@ -1,0 +1,147 @@
+"""The local executor: the contract, and what only processes of this machine can show."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from contract import (
+    ExecutorContract,
+    epochs_of,
+    finish,
+    is_alive,
+    make_build,
+    make_job,
+    result_of,
+    wait_until,
+    wait_until_reported,
+)
+
+from automl.errors import SurroundingsError
+from automl.executors.devices import Slot
+from automl.executors.local import LocalExecutor
+from automl.records import Decision, TrialState
+
+_CPU = {"CUDA_VISIBLE_DEVICES": ""}
+
+MakeLocal = Callable[[], LocalExecutor]
+
+
+@pytest.fixture(scope="session")
+def log_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs") / "workers.log"
+
+
+class TestLocalExecutor(ExecutorContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_executor(cls, log_path: Path) -> MakeLocal:
+        return lambda: LocalExecutor([Slot(threads=1, environment=_CPU)] * 2, log_path=log_path)
+
+    def test_what_a_trial_prints_goes_to_the_log(
+        self, executor: LocalExecutor, prepared_folder: Path, log_path: Path
+    ) -> None:
+        def build(config: object, spec: object) -> None:
+            print("printed in a worker")  # noqa: T201
+
+        try:
+            executor.prepare(prepared_folder, build)
+            result = result_of(finish(executor, make_job()))
+        finally:
+            executor.prepare(prepared_folder, make_build())
+        assert (result.state, result.reason) == (TrialState.FAILED, "invalid_model")
+        assert "printed in a worker" in log_path.read_text()
+
+    def test_death_before_a_late_stop_is_no_failure(self, executor: LocalExecutor, tmp_path: Path) -> None:
+        """The worker has died in the epoch that it trained ahead before it was told to stop after the one before."""
+        pid_path = tmp_path / "pid"
+        config = {"mode": "die-in-epoch-2", "batch_size": 1000, "path": str(pid_path)}
+        executor.submit(make_job(config=config))
+        (event,) = wait_until_reported(executor)
+        psutil.Process(int(pid_path.read_text())).wait(60)
+        executor.decide(event.job, Decision.STOP)
+        events = wait_until(executor, lambda _: not executor.running)
+        assert epochs_of(events) == []
+        assert result_of(events).state is TrialState.PRUNED
+
+    def test_dead_workers_do_not_pile_up(self, executor: LocalExecutor) -> None:
+        finish(executor, make_job(config={"mode": "kill"}))
+        assert {child.pid for child in psutil.Process().children()} == set(executor.process_ids)
+
+
+def test_workers_that_cannot_start_are_the_surroundings_fault(tmp_path: Path) -> None:
+    executor = LocalExecutor(
+        [Slot(threads=1, environment={**_CPU, "PYTHONHOME": "nowhere"})], log_path=tmp_path / "workers.log"
+    )
+    try:
+        executor.start()
+        with pytest.raises(SurroundingsError, match=r"die before they are ready.*automl doctor"):
+            executor.wait_ready()
+    finally:
+        executor.close()
+    assert not psutil.Process().children()
+
+
+def test_closing_before_the_workers_are_ready_ends_them(tmp_path: Path) -> None:
+    executor = LocalExecutor([Slot(threads=1, environment=_CPU)], log_path=tmp_path / "workers.log")
+    executor.start()
+    (pid,) = executor.process_ids
+    executor.close()
+    assert not is_alive(pid)
+
+
+_DRIVER = """
+    import json, sys
+    from pathlib import Path
+
+    from automl.executors.devices import Slot
+    from automl.executors.local import LocalExecutor
+    from contract import finish, make_job, result_of
+
+    UNITS = 4
+
+    def hidden(x):
+        import keras
+
+        return keras.layers.Dense(UNITS)(x)
+
+    def build(config, spec):
+        import keras
+
+        inputs = keras.Input(spec.input_shape)
+        x = (lambda y: hidden(y))(inputs)
+        return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
+
+    executor = LocalExecutor([Slot(threads=1, environment={"CUDA_VISIBLE_DEVICES": ""})], log_path=Path(sys.argv[2]))
+    executor.start()
+    executor.prepare(Path(sys.argv[1]), build)
+    result = result_of(finish(executor, make_job()))
+    print(json.dumps([result.state.value, result.parameter_count, *executor.process_ids]), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_functions_of_a_script_travel_and_workers_end_with_a_killed_driver(
+    prepared_folder: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(textwrap.dedent(_DRIVER))
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-W", "ignore", str(script), str(prepared_folder), str(tmp_path / "workers.log")]
+    with subprocess.Popen(
+        command, env={"PYTHONPATH": here}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as driver:
+        assert driver.stdout is not None
+        state, parameters, worker = json.loads(driver.stdout.readline())
+        process = psutil.Process(worker)
+        driver.kill()
+    assert (state, parameters) == ("complete", 64 * 4 + 4 + 4 * 10 + 10)
+    gone, alive = psutil.wait_procs([process], timeout=60)
+    assert gone
+    assert not alive

@@ -1,0 +1,120 @@
+"""Where trials are kept: a torn journal is mended, a reader changes nothing, and a database works as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from asked_studies import SPACE, epoch, run
+
+from automl.errors import RequestError, SurroundingsError
+from automl.study.storage import JOURNAL_NAME, delete_stored, open_storage
+from automl.study.study import Study
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'studies.db'}"
+
+
+def test_a_torn_last_line_is_mended_and_the_study_goes_on(create: Callable[..., Study], folder: Path) -> None:
+    study = create()
+    first = run(study, study.ask())
+    second = study.ask()
+    study.report(second.number, epoch(1, 0.5))
+    journal = folder / JOURNAL_NAME
+    whole = journal.read_bytes()
+    study.report(second.number, epoch(2, 0.6))
+    torn = journal.read_bytes()[: len(whole) + 20]
+    journal.write_bytes(torn)
+
+    mended = Study.open(folder, storage=None, space=SPACE)
+
+    assert journal.read_bytes() == whole
+    assert mended.record.trials[0] == first
+    assert [one.epoch for one in mended.record.trials[1].epochs] == [1]
+    again = mended.ask()
+    assert (again.number, again.config, again.seed) == (second.number, second.config, second.seed)
+    run(mended, again)
+    run(mended, mended.ask())
+    assert Study.open(folder, storage=None).record == mended.record
+
+
+def test_a_driver_killed_while_it_asks_asks_for_that_trial_again(create: Callable[..., Study], folder: Path) -> None:
+    study = create(enqueue=[{"optimizer": "sgd", "momentum": 0.125}], sampler="random")
+    journal = folder / JOURNAL_NAME
+    start = len(journal.read_bytes())
+    asked = study.ask()
+    content = journal.read_bytes()
+    ends = [start + index + 1 for index, byte in enumerate(content[start:]) if byte == ord("\n")]
+    assert len(ends) > 5
+    for end in [start, *ends, *[one - 3 for one in ends]]:  # killed after a record, or in the middle of one
+        journal.write_bytes(content[:end])
+        again = Study.open(folder, storage=None, space=SPACE).ask()
+        assert (again.number, again.seed, again.config["momentum"]) == (0, asked.seed, 0.125)
+        assert SPACE.contains(again.config)
+        if end in (start, ends[0], ends[-2], ends[-1]):  # no value was drawn yet, or all were
+            assert again.config == asked.config
+
+
+def test_opening_to_read_changes_no_byte(create: Callable[..., Study], folder: Path) -> None:
+    study = create()
+    run(study, study.ask())
+    study.report(study.ask().number, epoch(1, 0.5))
+    journal = folder / JOURNAL_NAME
+    for content in (journal.read_bytes(), journal.read_bytes() + b'{"op_code":6,"worker'):
+        journal.write_bytes(content)
+        record = Study.open(folder, storage=None).record
+        assert journal.read_bytes() == content
+        assert record.trials == study.record.trials
+        assert [path.name for path in folder.iterdir()] == [JOURNAL_NAME]
+
+
+def test_reading_a_folder_without_a_journal_makes_none(folder: Path) -> None:
+    with pytest.raises(RequestError, match="holds no study"):
+        Study.open(folder, storage=None)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_sqlite_url_holds_what_a_journal_holds(create: Callable[..., Study], folder: Path, url: str) -> None:
+    study = create(storage=url)
+    run(study, study.ask())
+    second = study.ask()
+    study.report(second.number, epoch(1, 0.25))
+    study.spend(12.5)
+
+    again = Study.open(folder, storage=url, space=SPACE)
+
+    assert again.record == study.record
+    assert again.record.elapsed_seconds == 12.5
+    assert again.ask().number == second.number
+    assert list(folder.iterdir()) == []
+
+
+def test_a_storage_that_has_the_name_says_so(create: Callable[..., Study], url: str) -> None:
+    create(storage=url)
+    with pytest.raises(RequestError, match=r"automl resume digits-conditional-001"):
+        create(storage=url)
+
+
+def test_a_stored_study_can_be_deleted(create: Callable[..., Study], folder: Path, url: str) -> None:
+    create(storage=url)
+    delete_stored(folder.name, url)
+    with pytest.raises(RequestError, match="no study"):
+        Study.open(folder, storage=url)
+    with pytest.raises(RequestError, match="no study"):
+        delete_stored(folder.name, url)
+
+
+@pytest.mark.parametrize("bad", ["sqlite:////no/such/folder/studies.db", "nonsense://here", "nonsense"])
+def test_a_url_that_cannot_be_opened_is_one_line(folder: Path, bad: str) -> None:
+    with pytest.raises(RequestError, match="cannot be opened") as caught:
+        open_storage(folder, bad)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_journal_that_cannot_be_written_is_the_surroundings_fault(folder: Path) -> None:
+    (folder / JOURNAL_NAME).mkdir()
+    with pytest.raises(SurroundingsError, match="cannot be opened"):
+        open_storage(folder, None)

@@ -1,0 +1,167 @@
+"""Finalists: what fits into the time is re-trained, seeds dropped before configs; the best mean wins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, Task
+from automl.finalists import CLOSING_SECONDS, SEEDS, choose_winner, finalist_jobs, plan_finalists
+from automl.objective import Objective
+from automl.records import EpochReport, TrialRecord, TrialState
+from automl.study_record import StudyRecord
+
+_SPEC = DatasetSpec(
+    name="digits",
+    inputs=(InputSpec(name="input", kind=InputKind.NUMERIC, shape=(64,), raw_shape=(64,)),),
+    outputs=(OutputSpec(name="target", task=Task.MULTICLASS, units=10, labels=tuple(range(10))),),
+    train_rows=1149,
+    validation_rows=288,
+    test_rows=360,
+    fingerprint="0123456789abcdef",
+)
+
+Make = Callable[..., StudyRecord]
+
+
+def _trial(number: int, value: float | None, *, epochs: int = 4, **changes: Any) -> TrialRecord:
+    metrics = {} if value is None else {"val_accuracy": value, "val_loss": 1 - value}
+    reports = tuple(EpochReport(epoch=one, metrics=metrics, seconds=0.5) for one in range(1, epochs + 1))
+    record = TrialRecord(
+        number=number,
+        config={"units": number},
+        seed=number,
+        state=TrialState.COMPLETE,
+        value=value,
+        best_epoch=None if value is None else 1,
+        epochs=reports,
+        compile_seconds=1.0,
+    )
+    return replace(record, **changes)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Make:
+    def make(*trials: TrialRecord, **changes: Any) -> StudyRecord:
+        settings = {"finalists": 3, "epochs": 10, "patience": 2, "seed": 5} | changes.pop("settings", {})
+        values: dict[str, Any] = {
+            "name": tmp_path.name,
+            "folder": tmp_path,
+            "dataset": _SPEC,
+            "space": "mlp",
+            "space_table": (),
+            "objective": Objective("val_accuracy", "max"),
+            "settings": settings,
+            "trials": trials,
+        }
+        return StudyRecord(**(values | changes))
+
+    return make
+
+
+@pytest.fixture
+def four(study: Make) -> StudyRecord:
+    """Four trials of three seconds each; the ranking is 2, 0, 3, 1."""
+    return study(*[_trial(number, value) for number, value in enumerate((0.8, 0.5, 0.9, 0.7))])
+
+
+def test_all_is_retrained_where_time_has_no_bound(four: StudyRecord) -> None:
+    plan = plan_finalists(four, slots=2, seconds=math.inf)
+    assert [trial.number for trial in plan.configs] == [2, 0, 3]
+    assert (plan.seeds, plan.shortened) == (SEEDS, "")
+    assert plan.seconds == CLOSING_SECONDS + max(9 * 3.0 / 2, 3.0 * 5)
+
+
+_RUN = 3.0  # seconds of one re-training
+
+
+@pytest.mark.parametrize(
+    ("runs", "configs", "seeds"),
+    [(9, 3, 3), (8.9, 3, 2), (6, 3, 2), (5.9, 3, 1), (3, 3, 1), (2.9, 2, 1), (2, 2, 1), (1.9, 1, 1), (1, 1, 1)],
+)
+def test_seeds_are_dropped_first_and_then_finalists(four: StudyRecord, runs: float, configs: int, seeds: int) -> None:
+    plan = plan_finalists(four, slots=1, seconds=CLOSING_SECONDS + runs * _RUN)
+    assert (len(plan.configs), plan.seeds) == (configs, seeds)
+    assert plan.seconds <= CLOSING_SECONDS + runs * _RUN
+    assert bool(plan.shortened) == ((configs, seeds) != (3, 3))
+
+
+def test_one_run_is_kept_even_where_no_time_is_left(four: StudyRecord) -> None:
+    plan = plan_finalists(four, slots=1, seconds=0.0)
+    assert ([trial.number for trial in plan.configs], plan.seeds) == ([2], 1)
+    assert plan.shortened == "time allowed 1 x 1 of 3 x 3 runs"
+
+
+def test_more_slots_make_room_for_more(four: StudyRecord) -> None:
+    seconds = CLOSING_SECONDS + 3 * _RUN
+    assert plan_finalists(four, slots=1, seconds=seconds).seeds == 1
+    assert plan_finalists(four, slots=3, seconds=seconds).seeds == 3
+
+
+def test_fewer_trials_than_finalists_are_all_retrained(study: Make) -> None:
+    plan = plan_finalists(study(_trial(0, 0.5)), slots=1, seconds=math.inf)
+    assert ([trial.number for trial in plan.configs], plan.seeds, plan.shortened) == ([0], 3, "")
+
+
+def test_nothing_usable_gives_an_empty_plan(study: Make) -> None:
+    failed = _trial(0, None, state=TrialState.FAILED)
+    plan = plan_finalists(study(failed), slots=1, seconds=math.inf)
+    assert (plan.configs, plan.seconds, plan.shortened) == ((), 0.0, "")
+    assert finalist_jobs(plan, study(failed)) == []
+
+
+def test_a_stopped_trial_is_foreseen_to_run_as_long_as_complete_ones(study: Make) -> None:
+    pruned = _trial(0, 0.9, epochs=2, state=TrialState.PRUNED)
+    alone = plan_finalists(study(pruned), slots=1, seconds=0.0)
+    assert alone.seconds == CLOSING_SECONDS + 1.0 + 10 * 0.5  # the cap: nothing better is known
+    beside = plan_finalists(study(pruned, _trial(1, 0.1, epochs=6)), slots=1, seconds=0.0)
+    assert beside.seconds == CLOSING_SECONDS + 1.0 + 6 * 0.5
+
+
+def test_jobs_have_fresh_seeds_and_files_of_their_own(four: StudyRecord) -> None:
+    jobs = finalist_jobs(plan_finalists(four, slots=1, seconds=math.inf), four)
+    assert [(repeat, job.number) for repeat, job in jobs] == [(r, n) for r in range(3) for n in (2, 0, 3)]
+    assert len({job.seed for _, job in jobs} | {trial.seed for trial in four.trials}) == 9 + 4
+    assert len({job.weights_path for _, job in jobs}) == 9
+    assert all(job.config == {"units": job.number} for _, job in jobs)
+    assert all((job.epochs, job.patience) == (10, 2) for _, job in jobs)
+    assert jobs == finalist_jobs(plan_finalists(four, slots=2, seconds=math.inf), four)
+
+
+def _with_finalists(record: StudyRecord, values: dict[int, list[float | None]]) -> StudyRecord:
+    return replace(record, finalists=tuple(_trial(number, one) for number, each in values.items() for one in each))
+
+
+def test_the_best_mean_wins_not_the_best_run(four: StudyRecord) -> None:
+    plan = plan_finalists(four, slots=1, seconds=math.inf)
+    record = _with_finalists(four, {2: [0.95, 0.5, 0.5], 0: [0.7, 0.7, 0.7], 3: [0.6, 0.6, 0.6]})
+    assert choose_winner(record, plan) == 0
+
+
+def test_a_minimised_objective_takes_the_lowest_mean(four: StudyRecord) -> None:
+    plan = plan_finalists(four, slots=1, seconds=math.inf)
+    record = _with_finalists(four, {2: [0.9], 0: [0.7], 3: [0.8]})
+    assert choose_winner(record, plan) == 2
+    assert choose_winner(replace(record, objective=Objective("val_accuracy", "min")), plan) == 0
+
+
+def test_ties_go_to_the_better_search_score(four: StudyRecord) -> None:
+    plan = plan_finalists(four, slots=1, seconds=math.inf)
+    assert choose_winner(_with_finalists(four, {3: [0.7], 0: [0.7], 2: [0.7]}), plan) == 2
+
+
+def test_runs_without_a_value_do_not_count(four: StudyRecord) -> None:
+    plan = plan_finalists(four, slots=1, seconds=math.inf)
+    assert choose_winner(_with_finalists(four, {2: [None, None], 0: [None, 0.4]}), plan) == 0
+    assert choose_winner(_with_finalists(four, {2: [None]}), plan) is None
+    assert choose_winner(four, plan) is None
+
+
+def test_a_config_that_left_the_plan_does_not_win(four: StudyRecord) -> None:
+    plan = plan_finalists(four, slots=1, seconds=math.inf)
+    assert choose_winner(_with_finalists(four, {1: [0.99], 2: [0.5]}), plan) == 2

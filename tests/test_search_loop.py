@@ -1,0 +1,421 @@
+"""The driver's loop over a real study and a scripted executor: budgets, deadlines, finalists, interruption.
+
+No model is trained: the executor plays curves that follow from each config, on a clock of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from automl import search_loop
+from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, Task
+from automl.errors import NoUsableModelError
+from automl.executors.base import Ended, Event, Executor, Reported
+from automl.objective import Objective
+from automl.parameters import Choice, Float, Int
+from automl.records import Decision, EpochReport, FinalScore, TrialResult, TrialState
+from automl.search_loop import Progress, SearchLoop
+from automl.search_space import SearchSpace
+from automl.settings import SearchSettings
+from automl.study.study import Study
+from automl.study_record import StudyRecord
+from automl.training.job import TrialJob
+
+_SPEC = DatasetSpec(
+    name="digits",
+    inputs=(InputSpec(name="input", kind=InputKind.NUMERIC, shape=(64,), raw_shape=(64,)),),
+    outputs=(OutputSpec(name="target", task=Task.MULTICLASS, units=10, labels=tuple(range(10))),),
+    train_rows=1149,
+    validation_rows=288,
+    test_rows=360,
+    fingerprint="0123456789abcdef",
+)
+_SPACE = SearchSpace("scripted", [Float("quality", 0.0, 1.0), Choice("kind", ["good"])], print)
+_FINITE = SearchSpace("finite", [Int("quality", 0, 3)], print)
+_FAILED = TrialResult(state=TrialState.FAILED, reason="crashed", message="the worker died (SIGKILL)")
+
+
+@dataclass
+class Clock:
+    """Time that passes only while the executor is waited for."""
+
+    seconds: float = 1000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@dataclass
+class _Run:
+    job: TrialJob
+    epoch: int = 0
+    decision: Decision | None = Decision.CONTINUE
+
+
+@dataclass
+class ScriptedExecutor:
+    """Satisfies `Executor`: every wait is one epoch of every running job."""
+
+    clock: Clock
+    slot_count: int = 1
+    epoch_seconds: float = 1.0
+    hangs: Callable[[TrialJob], bool] = lambda job: False
+    fails: Callable[[TrialJob], bool] = lambda job: False
+    submitted: list[TrialJob] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    most_at_once: int = 0
+    _runs: list[_Run] = field(default_factory=list)
+    _waiting: list[Event] = field(default_factory=list)
+
+    @property
+    def running(self) -> Sequence[TrialJob]:
+        return [run.job for run in self._runs]
+
+    def start(self) -> None: ...
+
+    def prepare(self, prepared_folder: Path, build: Any) -> None: ...
+
+    def submit(self, job: TrialJob) -> None:
+        assert len(self._runs) < self.slot_count
+        self.submitted.append(job)
+        self._runs.append(_Run(job))
+        self.most_at_once = max(self.most_at_once, len(self._runs))
+
+    def decide(self, job: TrialJob, decision: Decision) -> None:
+        for run in self._runs:
+            if run.job is job:
+                assert run.decision is None, "decided twice"
+                run.decision = decision
+
+    def abandon(self, job: TrialJob, result: TrialResult) -> None:
+        self._end(next(run for run in self._runs if run.job is job), result)
+
+    def wait(self, timeout_seconds: float) -> list[Event]:
+        self.clock.seconds += self.epoch_seconds
+        for run in list(self._runs):
+            self._advance(run)
+        events, self._waiting = self._waiting, []
+        return events
+
+    def call(self, function: Any, **arguments: Any) -> Any:
+        assert function is search_loop.score_on_test
+        self.calls.append(arguments)
+        assert all(path.exists() for _, path in arguments["seeds_and_weights"])
+        return FinalScore(trial=arguments["trial"], metrics={"accuracy": 0.5}, interval=(0.4, 0.6), seed_metrics=())
+
+    def close(self) -> None: ...
+
+    def _advance(self, run: _Run) -> None:
+        if self.hangs(run.job):
+            return
+        assert run.decision is not None, "a report was not answered"
+        if self.fails(run.job):
+            self._end(run, _FAILED)
+        elif run.decision is Decision.STOP:
+            self._end(run, TrialResult(state=TrialState.PRUNED))
+        elif run.epoch == run.job.epochs:
+            self._end(run, TrialResult(state=TrialState.COMPLETE, reason="epochs"))
+        else:
+            run.epoch, run.decision = run.epoch + 1, None
+            self._waiting.append(Reported(run.job, self._report(run)))
+
+    def _report(self, run: _Run) -> EpochReport:
+        if run.job.weights_path is not None:
+            run.job.weights_path.parent.mkdir(exist_ok=True)
+            run.job.weights_path.touch()
+        luck = (run.job.seed % 100) / 10_000
+        value = run.job.config["quality"] * run.epoch / run.job.epochs + luck
+        metrics = {"val_accuracy": value, "val_loss": 1 - value}
+        return EpochReport(epoch=run.epoch, metrics=metrics, seconds=self.epoch_seconds)
+
+    def _end(self, run: _Run, result: TrialResult) -> None:
+        self._runs.remove(run)
+        self._waiting.append(Ended(run.job, result))
+
+
+class RememberingTracker:
+    def __init__(self) -> None:
+        self.records: list[StudyRecord] = []
+
+    def update(self, record: StudyRecord) -> None:
+        self.records.append(record)
+
+    def close(self, timeout_seconds: float) -> int:
+        return 0
+
+
+@dataclass
+class Driver:
+    """A study, its scripted executor, and what was seen of them."""
+
+    folder: Path
+    study: Study
+    executor: ScriptedExecutor
+    clock: Clock
+    tracker: RememberingTracker = field(default_factory=RememberingTracker)
+    seen: list[Progress] = field(default_factory=list)
+
+    def run(self, *, is_interrupted: Callable[[], bool] = lambda: False) -> StudyRecord:
+        SearchLoop(
+            self.study,
+            self.executor,
+            self.tracker,
+            progress=self.seen.append,
+            is_interrupted=is_interrupted,
+            started=self.clock.seconds,
+        ).run()
+        return self.study.record
+
+    def reopen(self, space: SearchSpace = _SPACE, **changes: Any) -> Driver:
+        """Go on as a new driver would."""
+        executor = ScriptedExecutor(self.clock, **changes)
+        return Driver(self.folder, Study.open(self.folder, storage=None, space=space), executor, self.clock)
+
+
+Drive = Callable[..., Driver]
+
+
+@pytest.fixture
+def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
+    """Return a function that makes a driver of a new study."""
+    clock = Clock()
+    monkeypatch.setattr(search_loop, "time", clock)
+    folder = tmp_path / "digits-scripted-001"
+    folder.mkdir()
+
+    def make(
+        space: SearchSpace = _SPACE, *, script: dict[str, Any] | None = None, enqueue: Any = (), **settings: Any
+    ) -> Driver:
+        values = {"trials": 5, "seconds": None, "epochs": 3, "finalists": 0, "scheduler": "none", "sampler": "random"}
+        study = Study.create(
+            folder,
+            storage=None,
+            space=space,
+            spec=_SPEC,
+            objective=Objective("val_accuracy", "max"),
+            settings=SearchSettings(**(values | settings)),
+            enqueue=enqueue,
+        )
+        return Driver(folder, study, ScriptedExecutor(clock, **(script or {})), clock)
+
+    return make
+
+
+def test_the_fake_has_every_part_of_the_protocol() -> None:
+    parts = {name for name in vars(Executor) if not name.startswith("_")}
+    assert parts <= set(dir(ScriptedExecutor(Clock())))
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_budget_of_trials_is_exact(drive: Drive, slots: int) -> None:
+    driver = drive(trials=7, script={"slot_count": slots})
+    record = driver.run()
+    assert [trial.state for trial in record.trials] == [TrialState.COMPLETE] * 7
+    assert all(len(trial.epochs) == 3 for trial in record.trials)
+    assert driver.executor.most_at_once == slots
+    assert record.final is None
+    assert driver.executor.calls == []
+
+
+def test_pruned_trials_count_and_failed_ones_do_not(drive: Drive) -> None:
+    driver = drive(trials=12, scheduler="asha", epochs=9, script={"fails": lambda job: job.number in (1, 4, 5)})
+    record = driver.run()
+    counts = {state: record.count(state) for state in TrialState}
+    assert counts[TrialState.FAILED] == 3
+    assert counts[TrialState.PRUNED] > 0
+    assert counts[TrialState.PRUNED] + counts[TrialState.COMPLETE] == 12
+    pruned = [trial for trial in record.trials if trial.state is TrialState.PRUNED]
+    assert {trial.reason for trial in pruned} == {"scheduler"}
+    assert all(len(trial.epochs) < 9 for trial in pruned)
+
+
+@pytest.mark.parametrize(("trials", "limit"), [(3, 10), (14, 14)])
+def test_it_gives_up_after_too_many_failures(drive: Drive, trials: int, limit: int) -> None:
+    driver = drive(trials=trials, script={"fails": lambda job: True})
+    with pytest.raises(NoUsableModelError, match=rf"none of {limit} trials .* most often crashed: the worker died"):
+        driver.run()
+    assert driver.study.failed == len(driver.executor.submitted) == limit
+
+
+def test_failures_beside_one_success_still_give_a_result(drive: Drive) -> None:
+    driver = drive(trials=3, script={"fails": lambda job: job.number > 0}, finalists=3)
+    record = driver.run()
+    assert (record.count(TrialState.COMPLETE), record.count(TrialState.FAILED)) == (1, 10)
+    assert record.best is not None
+
+
+def test_an_exhausted_space_ends_the_search(drive: Drive) -> None:
+    record = drive(_FINITE, trials=50, script={"slot_count": 2}).run()
+    assert sorted(trial.config["quality"] for trial in record.trials) == [0, 1, 2, 3]
+
+
+def test_a_deadline_prunes_what_runs_and_it_may_still_win(drive: Drive) -> None:
+    driver = drive(trials=None, seconds=10.0, epochs=6, enqueue=[{"quality": 0.1}, {"quality": 0.9}])
+    record = driver.run()
+    first, second = record.trials
+    assert (first.state, len(first.epochs)) == (TrialState.COMPLETE, 6)
+    assert (second.state, second.reason) == (TrialState.PRUNED, "deadline")
+    assert 0 < len(second.epochs) < 6
+    assert record.best == second
+    assert record.elapsed_seconds == pytest.approx(12.0, abs=1.5)
+
+
+def test_what_does_not_report_is_ended_after_the_deadline(drive: Drive) -> None:
+    driver = drive(trials=None, seconds=10.0, epochs=3, script={"hangs": lambda job: job.number == 2, "slot_count": 2})
+    record = driver.run()
+    hanging = next(trial for trial in record.trials if trial.number == 2)
+    assert (hanging.state, hanging.reason, hanging.epochs) == (TrialState.PRUNED, "deadline", ())
+    assert record.best is not None
+    assert 15 < record.elapsed_seconds < 18
+
+
+def test_no_epoch_before_the_deadline_says_so(drive: Drive) -> None:
+    driver = drive(trials=None, seconds=2.0, script={"hangs": lambda job: True})
+    with pytest.raises(NoUsableModelError, match="give it more --time"):
+        driver.run()
+
+
+def test_time_is_summed_over_resumes(drive: Drive) -> None:
+    calls = iter(range(100))
+    driver = drive(trials=None, seconds=20.0)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(is_interrupted=lambda: next(calls) == 8)
+    spent = driver.study.record.elapsed_seconds
+    assert spent == pytest.approx(8.0)
+    driver.clock.seconds += 500.0  # nobody was alive
+    resumed = driver.clock.seconds
+    record = driver.reopen().run()
+    assert 20 <= record.elapsed_seconds < 23
+    assert driver.clock.seconds - resumed == pytest.approx(record.elapsed_seconds - spent)
+
+
+def test_an_interrupted_search_goes_on_as_if_it_had_not_been(drive: Drive, tmp_path: Path) -> None:
+    calls = iter(range(1000))
+    driver = drive(trials=6)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(is_interrupted=lambda: next(calls) == 10)
+    running = [trial for trial in driver.study.record.trials if trial.state is TrialState.RUNNING]
+    assert len(running) == 1
+    assert running[0].epochs
+    again = driver.reopen()
+    record = again.run()
+    assert again.executor.submitted[0].number == running[0].number
+    assert again.executor.submitted[0].seed == running[0].seed
+    assert [trial.number for trial in record.trials] == list(range(6))
+    assert record.count(TrialState.COMPLETE) == 6
+    assert all([one.epoch for one in trial.epochs] == [1, 2, 3] for trial in record.trials)
+
+
+def test_everyone_is_told_the_last_state(drive: Drive) -> None:
+    driver = drive(trials=2)
+    record = driver.run()
+    assert replace(driver.tracker.records[-1], elapsed_seconds=0) == replace(record, elapsed_seconds=0)
+    assert driver.seen[-1].phase == "done"
+    assert driver.seen[-1].seconds_left is None
+    assert [progress.phase for progress in driver.seen[:-1]] == ["search"] * (len(driver.seen) - 1)
+
+
+def test_finalists_are_retrained_and_the_best_mean_is_scored_and_saved(drive: Drive) -> None:
+    driver = drive(trials=5, finalists=2, script={"slot_count": 2})
+    record = driver.run()
+    top = [trial.number for trial in record.ranked[:2]]
+    repeats = driver.executor.submitted[5:]
+    assert [job.number for job in repeats] == top * 3  # a first seed for each before any second
+    assert len({job.seed for job in driver.executor.submitted}) == 5 + 6
+    assert len(record.finalists) == 6
+    means = {number: sum(record.finalist_values(number)) / 3 for number in top}
+    winner = max(top, key=lambda number: means[number])
+    (call,) = driver.executor.calls
+    assert (call["trial"], call["metric"], call["epochs"]) == (winner, "accuracy", 3)
+    assert record.final is not None
+    assert record.best is not None
+    assert record.best.number == winner
+    own = {one.seed: one.value for one in record.finalists if one.number == winner}
+    seeds = [seed for seed, _ in call["seeds_and_weights"]]
+    assert seeds == sorted(own, key=lambda seed: -own[seed])  # the best is the one to be saved
+    assert not (driver.folder / "finalists").exists()
+    assert {"finalists", "test", "done"} <= {progress.phase for progress in driver.seen}
+    assert any(progress.running for progress in driver.seen if progress.phase == "finalists")
+
+
+def test_an_interruption_among_the_finalists_repeats_only_what_is_missing(drive: Drive) -> None:
+    driver = drive(trials=2, finalists=2)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(is_interrupted=lambda: len(driver.study.record.finalists) == 2)
+    again = driver.reopen()
+    record = again.run()
+    assert len(again.executor.submitted) == 4
+    assert len(record.finalists) == 6
+    assert record.final is not None
+
+
+def test_a_finished_study_does_nothing_more(drive: Drive) -> None:
+    driver = drive(trials=2, finalists=1)
+    record = driver.run()
+    again = driver.reopen()
+    assert replace(again.run(), elapsed_seconds=0) == replace(record, elapsed_seconds=0)
+    assert again.executor.submitted == []
+    assert again.executor.calls == []
+
+
+def test_a_larger_budget_judges_anew_and_old_finalists_do_not_win_without_weights(drive: Drive) -> None:
+    """The first winner's mean is the best of all, but its weights are gone and its trial is no longer in the plan."""
+    driver = drive(trials=1, finalists=1, enqueue=[{"quality": 0.5}, {"quality": 0.9}])
+    driver.run()
+    again = driver.reopen()
+    again.study.keep_finalist(0, 0, replace(again.study.finalist(0, 0), epochs=_epochs(0.999)))
+    again.study.rebudget(trials=2, seconds=None)
+    record = again.run()
+    assert record.final is not None
+    assert record.final.trial == 1
+    assert [job.number for job in again.executor.submitted] == [1, 1, 1, 1]
+
+
+def test_old_finalists_are_trained_again_where_their_weights_are_gone(drive: Drive) -> None:
+    driver = drive(trials=1, finalists=2, enqueue=[{"quality": 0.9}, {"quality": 0.5}])
+    first = driver.run()
+    again = driver.reopen()
+    again.study.rebudget(trials=2, seconds=None)
+    record = again.run()
+    assert [job.number for job in again.executor.submitted] == [1, 0, 1, 0, 1, 0, 1]
+    assert record.finalist_values(0) == first.finalist_values(0)
+    assert record.final is not None
+    assert record.final.trial == 0
+
+
+def _epochs(value: float) -> tuple[EpochReport, ...]:
+    return (EpochReport(epoch=1, metrics={"val_accuracy": value, "val_loss": 0.0}, seconds=1.0),)
+
+
+def test_the_deadline_leaves_time_for_finalists_and_says_what_was_dropped(drive: Drive) -> None:
+    driver = drive(trials=None, seconds=60.0, finalists=3, epochs=4)
+    record = driver.run()
+    assert record.final is not None
+    assert record.elapsed_seconds <= 60
+    assert len(record.finalists) < 9
+    assert any("time allowed" in progress.note for progress in driver.seen)
+    assert all("time allowed" not in progress.note for progress in driver.seen if progress.phase == "search")
+
+
+def test_finalists_at_the_deadline_are_stopped_and_still_score(drive: Drive) -> None:
+    """They are slower than foreseen: the first is told to stop, the second never answers, and both left weights."""
+    driver = drive(trials=2, seconds=40.0, finalists=1, epochs=4, script={"slot_count": 2})
+    slow = driver.executor
+
+    def hangs(job: TrialJob) -> bool:
+        if job.weights_path is None:
+            return False
+        slow.epoch_seconds = 5.0
+        return job is slow.submitted[3] and bool(job.weights_path.exists())
+
+    slow.hangs = hangs
+    record = driver.run()
+    ends = {(one.state, one.reason) for one in record.finalists}
+    assert (TrialState.PRUNED, "deadline") in ends
+    assert all(reason != "scheduler" for _, reason in ends)
+    assert record.final is not None

@@ -1,0 +1,234 @@
+"""The trial function: reports, decisions, and every way to end."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from automl.data import PreparedDataset
+from automl.layers import input_layers, output_layers
+from automl.objective import Objective
+from automl.records import Decision, EpochReport, TrialResult, TrialState
+from automl.training.job import TrialJob
+from automl.training.loop import Evaluator
+from automl.training.run_trial import run_trial
+from automl.training.trainer import build_model, load_weights
+
+CONTINUE, STOP, PAUSE = Decision.CONTINUE, Decision.STOP, Decision.PAUSE
+
+
+def _build(config: Any, spec: Any) -> Any:
+    import keras
+
+    inputs, x = input_layers(spec)
+    x = keras.layers.Dense(config.get("units", 16), activation="relu")(keras.layers.Flatten()(x))
+    x = keras.layers.Dropout(config.get("dropout", 0.2))(x)
+    return keras.Model(inputs, output_layers(x, spec))
+
+
+def _job(**changes: Any) -> TrialJob:
+    values: dict[str, Any] = {
+        "number": 0,
+        "config": {"batch_size": 100, "learning_rate": 0.01},
+        "seed": 7,
+        "epochs": 4,
+        "patience": 0,
+        "objective": Objective("val_accuracy", "max"),
+    }
+    return TrialJob(**(values | changes))
+
+
+def _run(
+    job: TrialJob, data: PreparedDataset, build: Any = _build, *, decisions: dict[int, Decision] | None = None
+) -> tuple[list[EpochReport], TrialResult]:
+    trial, reports = run_trial(job, build, data), []
+    try:
+        report = next(trial)
+        while True:
+            reports.append(report)
+            report = trial.send((decisions or {}).get(report.epoch, CONTINUE))
+    except StopIteration as stop:
+        return reports, stop.value
+
+
+def _curve(reports: list[EpochReport]) -> list[dict[str, float]]:
+    return [dict(report.metrics) for report in reports]
+
+
+def test_a_trial_learns_and_ends_by_its_epochs(digits: PreparedDataset) -> None:
+    reports, result = _run(_job(epochs=6), digits)
+    assert [report.epoch for report in reports] == [1, 2, 3, 4, 5, 6]
+    names = {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"}
+    assert all(set(report.metrics) == names and report.seconds > 0 for report in reports)
+    assert reports[-1].metrics["val_accuracy"] > 0.7 > reports[0].metrics["accuracy"]
+    assert (result.state, result.reason, result.message) == (TrialState.COMPLETE, "epochs", "")
+    assert result.parameter_count == 64 * 16 + 16 + 16 * 10 + 10
+    assert result.compile_seconds > 0
+
+
+def test_the_same_seed_gives_the_same_curve_twice(digits: PreparedDataset) -> None:
+    one, _ = _run(_job(), digits)
+    two, _ = _run(_job(), digits)
+    other, _ = _run(_job(seed=8), digits)
+    assert _curve(one) == _curve(two)
+    assert _curve(one) != _curve(other)
+
+
+@pytest.mark.parametrize("last", [1, 4])
+@pytest.mark.parametrize(("decision", "state"), [(STOP, TrialState.PRUNED), (PAUSE, TrialState.PAUSED)])
+def test_a_decision_ends_it_also_at_the_last_epoch(
+    digits: PreparedDataset, decision: Decision, state: TrialState, last: int
+) -> None:
+    reports, result = _run(_job(), digits, decisions={last: decision})
+    assert len(reports) == last
+    assert (result.state, result.reason) == (state, "")
+
+
+def test_an_epochs_parameter_lowers_the_cap_and_never_raises_it(digits: PreparedDataset) -> None:
+    config = _job().config
+    assert len(_run(_job(config=config | {"epochs": 2}), digits)[0]) == 2
+    assert len(_run(_job(config=config | {"epochs": 9}), digits)[0]) == 4
+
+
+def test_a_schedule_spans_the_lowered_cap(digits: PreparedDataset) -> None:
+    config = {"batch_size": 100, "epochs": 2, "learning_rate_schedule": "cosine"}
+    reports, _ = _run(_job(config=config), digits)
+    assert [report.metrics["learning_rate"] for report in reports] == pytest.approx([0.0005, 0.0], abs=1e-6)
+
+
+def test_patience_ends_what_does_not_improve(digits: PreparedDataset) -> None:
+    frozen = {"batch_size": 100, "optimizer": "sgd", "learning_rate": 0.0}
+    reports, result = _run(_job(config=frozen, epochs=9, patience=2), digits)
+    assert len(reports) == 3
+    assert (result.state, result.reason) == (TrialState.COMPLETE, "patience")
+    assert len(_run(_job(config=frozen, epochs=5, patience=0), digits)[0]) == 5
+
+
+def test_a_loss_that_explodes_is_nan(prices: PreparedDataset) -> None:
+    config = {"batch_size": 20, "optimizer": "sgd", "learning_rate": 1e30}
+    reports, result = _run(_job(config=config, objective=Objective("val_rmse", "min")), prices)
+    assert reports == []
+    assert (result.state, result.reason) == (TrialState.FAILED, "nan")
+    assert "after epoch 1" in result.message
+
+
+def test_predictions_that_are_nan_are_nan_also_where_the_metrics_refuse_them(grey: PreparedDataset) -> None:
+    config = {"batch_size": 20, "optimizer": "sgd", "learning_rate": 1e38}
+    _, result = _run(_job(config=config), grey)
+    assert result.reason == "nan", result.message
+
+
+def _raising(error: Exception) -> Callable[[Any, Any], Any]:
+    def build(config: Any, spec: Any) -> Any:
+        raise error
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(ValueError("no such layer"), "invalid_model"), (MemoryError("no room"), "oom")]
+)
+def test_a_build_that_raises_is_typed(digits: PreparedDataset, error: Exception, reason: str) -> None:
+    reports, result = _run(_job(), digits, _raising(error))
+    assert reports == []
+    assert (result.state, result.reason) == (TrialState.FAILED, reason)
+    assert result.message.endswith(f"{type(error).__name__}: {error}")
+
+
+def test_an_error_while_training_is_a_crash(digits: PreparedDataset) -> None:
+    import keras
+
+    class Odd(keras.Model):
+        def train_step(self, data: Any) -> Any:
+            raise RuntimeError("odd step")
+
+    def build(config: Any, spec: Any) -> Any:
+        inputs, x = input_layers(spec)
+        return Odd(inputs, output_layers(x, spec))
+
+    _, result = _run(_job(), digits, build)
+    assert (result.state, result.reason) == (TrialState.FAILED, "crashed")
+    assert "odd step" in result.message
+    assert result.parameter_count == 650
+
+
+def test_data_that_has_gone_is_a_data_failure(digits: PreparedDataset, tmp_path: Path) -> None:
+    reports, result = _run(_job(), replace(digits, folder=tmp_path / "gone"))
+    assert reports == []
+    assert (result.state, result.reason) == (TrialState.FAILED, "data")
+
+
+def test_a_model_with_its_own_step_and_loss_is_trained_by_them(digits: PreparedDataset) -> None:
+    import keras
+
+    steps: list[int] = []
+
+    class Own(keras.Model):
+        def train_step(self, data: Any) -> Any:
+            steps.append(1)
+            return super().train_step(data)
+
+    def build(config: Any, spec: Any) -> Any:
+        inputs, x = input_layers(spec)
+        model = Own(inputs, output_layers(x, spec))
+        model.compile(optimizer=keras.optimizers.SGD(0.25), loss="poisson" if config["poisson"] else None, metrics=[])
+        if not config["poisson"]:
+            model.compile(optimizer=keras.optimizers.SGD(0.25), loss="sparse_categorical_crossentropy")
+        return model
+
+    reports, result = _run(_job(config={"poisson": False}), digits, build)
+    assert result.state is TrialState.COMPLETE, result.message
+    assert steps  # traced
+    assert reports[0].metrics["learning_rate"] == 0.25
+    assert reports[-1].metrics["loss"] < reports[0].metrics["loss"]
+    assert reports[-1].metrics["val_accuracy"] > 0.5
+
+
+@pytest.mark.parametrize("stopped", [None, 4])
+def test_the_weights_that_are_saved_are_those_of_the_best_epoch(
+    digits: PreparedDataset, tmp_path: Path, stopped: int | None
+) -> None:
+    """With a rate this large the curve goes up and down, so that the best epoch is not the last."""
+    objective = Objective("val_loss", "min")
+    job = _job(config={"batch_size": 50, "learning_rate": 0.3}, epochs=5, objective=objective)
+    job = replace(job, weights_path=tmp_path / "finalists" / "weights.npz")
+    reports, _ = _run(job, digits, decisions={stopped: STOP} if stopped else None)
+    best = objective.counted_epoch(reports)
+    assert best is not None
+    assert best.epoch < len(reports)
+    model = build_model(_build, job.config, 99, digits.spec, job.epochs)
+    load_weights(model, tmp_path / "finalists" / "weights.npz")
+    validation = digits.split("validation")
+    sweep = Evaluator(model, validation.inputs, validation.outputs).evaluate()
+    assert sweep.loss == pytest.approx(best.metrics["val_loss"], abs=1e-6)
+    assert [path.name for path in (tmp_path / "finalists").iterdir()] == ["weights.npz"]
+
+
+def test_weights_are_there_as_soon_as_their_epoch_is_reported(digits: PreparedDataset, tmp_path: Path) -> None:
+    """A worker that is ended at the deadline leaves what it has found."""
+    path = tmp_path / "weights.npz"
+    trial = run_trial(_job(weights_path=path), _build, digits)
+    next(trial)
+    with np.load(path) as arrays:
+        assert len(arrays.files) == 5  # two layers, and the state of the dropout's seed
+    trial.close()
+
+
+def test_regression_is_reported_in_the_targets_units(prices: PreparedDataset) -> None:
+    config = {"batch_size": 50, "learning_rate": 0.0, "optimizer": "sgd"}
+    reports, _ = _run(_job(config=config, epochs=1, objective=Objective("val_rmse", "min")), prices)
+    metrics = reports[0].metrics
+    assert metrics["val_rmse"] > 50  # the first target's standard deviation is 300
+    assert metrics["val_loss"] < 10  # the loss is of scaled targets
+
+
+def test_batch_sizes_beyond_the_rows_and_of_one_work(grey: PreparedDataset) -> None:
+    for batch_size, config in itertools.product((1, 10_000), ({},)):
+        reports, result = _run(_job(config=config | {"batch_size": batch_size}, epochs=1), grey)
+        assert len(reports) == 1, result.message
