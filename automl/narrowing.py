@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -37,6 +37,20 @@ def parse_setting(text: str) -> tuple[str, Setting]:
     if "," in value:
         return name.strip(), [_scalar(one) for one in value.split(",")]
     return name.strip(), _scalar(value)
+
+
+def parse_settings(texts: Iterable[str]) -> dict[str, Setting]:
+    """Read every `--set`, as `parse_setting` does.
+
+    Raises:
+        SpaceError: One cannot be read, or a name is set twice.
+    """
+    settings: dict[str, Setting] = {}
+    for name, setting in map(parse_setting, texts):
+        if name in settings:
+            raise SpaceError(f"--set {name} is given twice: give it once, as a range or a list")
+        settings[name] = setting
+    return settings
 
 
 def _scalar(text: str) -> Scalar:

@@ -13,7 +13,7 @@ from automl.cli.options import Common, common_options, text_table
 @common_options
 def spaces(common: Common, name: str | None, settings: tuple[str, ...]) -> None:
     """List search spaces, or show the parameters of one (a name, module:attribute or file.py:attribute)."""
-    from automl.narrowing import parse_setting
+    from automl.narrowing import parse_settings
     from automl.space_sources import find_space, known_spaces
 
     if name is None:
@@ -24,7 +24,7 @@ def spaces(common: Common, name: str | None, settings: tuple[str, ...]) -> None:
             lambda: text_table(["space", "parameters", "about"], rows),
         )
         return
-    space = find_space(name).narrow(dict(parse_setting(one) for one in settings))
+    space = find_space(name).narrow(parse_settings(settings))
     table = space.table()
     common.give(
         {"name": space.name, "fingerprint": space.fingerprint(), "parameters": table},

@@ -65,12 +65,12 @@ def search(
     **options: Any,
 ) -> None:
     """Find the best architecture for each DATASET: a built-in name (automl datasets), or a path to an .npz or .csv."""
-    from automl.narrowing import parse_setting
+    from automl.narrowing import parse_settings
     from automl.run_search import search as run
 
     if name is not None and len(datasets) > 1:
         raise RequestError(f"--name names one study, received {len(datasets)} datasets: search them one by one")
-    narrow = dict(parse_setting(one) for one in settings)
+    narrow = parse_settings(settings)
     queued = [] if enqueue is None else _read_configs(Path(enqueue))
     if len(datasets) > 1:
         _check_all(datasets, target=options["target"], test=options["test"])

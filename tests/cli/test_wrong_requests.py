@@ -24,6 +24,7 @@ WRONG = [
     (["search", "digits", "--set", "units=4000"], "16..512"),
     (["search", "digits", "--set", "unit=64"], "unknown parameter 'unit'"),
     (["search", "digits", "--set", "units"], "NAME=VALUE"),
+    (["search", "digits", "--set", "units=64", "--set", "units=32"], "given twice"),
     (["search", "digits", "--set", "optimizer=lion"], "adam | adamw"),
     (["search", "digits", "--trials", "0"], "whole number from 1"),
     (["search", "digits", "--trials", "many"], "--trials"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from contract import (
+    DEADLINE,
     ExecutorContract,
     epochs_of,
     finish,
@@ -71,6 +72,9 @@ class TestLocalExecutor(ExecutorContract):
         assert result_of(events).state is TrialState.PRUNED
 
     def test_dead_workers_do_not_pile_up(self, executor: LocalExecutor) -> None:
+        job = make_job()
+        executor.submit(job)
+        executor.abandon(job, DEADLINE)
         finish(executor, make_job(config={"mode": "kill"}))
         assert {child.pid for child in psutil.Process().children()} == set(executor.process_ids)
 
