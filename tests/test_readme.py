@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 _README = Path(__file__).parent.parent / "README.md"
@@ -105,9 +106,12 @@ def serve_ui(arguments: list[str], folder: Path) -> None:
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as served:
         try:
             assert b"MLflow" in first_page(f"http://127.0.0.1:{port}", served)
+            family = psutil.Process(served.pid).children(recursive=True)
         finally:
             served.send_signal(signal.SIGINT)
         assert served.wait(30) == 0
+    assert family
+    assert not any(process.is_running() for process in family)
 
 
 def first_page(url: str, served: subprocess.Popen[bytes]) -> bytes:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,6 +19,12 @@ import click
 from automl.cli.options import Common, common_options, text_table
 from automl.errors import AutomlError, RequestError
 
+# No telemetry, and no job runners: they serve evaluations of language models, in nine processes of 240 MB.
+_SERVER = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
 _PACKAGES = ("keras-automl", "tensorflow", "keras", "optuna", "mlflow", "ray", "numpy", "pandas")
 
 
@@ -43,18 +51,36 @@ def ui(common: Common, host: str, port: int) -> None:
         "--port",
         str(port),
     ]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us in the background, deaf to SIGINT
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryFile() as log:
-        server = subprocess.Popen([*command, "--workers", "1"], env=environment, stdout=log, stderr=log)
+        server = subprocess.Popen(
+            [*command, "--workers", "1"], env={**os.environ, **_SERVER}, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             code = server.wait()
         except KeyboardInterrupt:
-            server.terminate()
-            server.wait()
             return
+        finally:
+            _end_family(server)
         log.seek(0)
         lines = log.read().decode(errors="replace").strip().splitlines() or ["no message"]
         raise RequestError(f"the MLflow server ended with exit code {code}: {lines[-1]}")
+
+
+def _end_family(server: subprocess.Popen[bytes]) -> None:
+    """End the server and every process that it started; it does not end them itself."""
+    import psutil
+
+    family = psutil.Process(server.pid).children(recursive=True) if server.poll() is None else []
+    server.terminate()
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    for process in alive:
+        process.kill()
+    server.wait()
 
 
 def _check_port(host: str, port: int) -> None:
