@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 
 class AutomlError(Exception):
@@ -43,10 +45,16 @@ class UnknownNameError(RequestError):
             also: What else would have been accepted, such as `"or a path to a .csv file"`.
         """
         names = sorted(known)
-        nearest = difflib.get_close_matches(str(received), names, n=1)
+        self._arguments = (kind, received, names, also)
+        nearest = difflib.get_close_matches(received, names, n=1)
         guess = f"; did you mean {nearest[0]!r}?" if nearest else ";"
         listed = ", ".join(names) if names else "none"
         super().__init__(f"unknown {kind} {received!r}{guess} known: {listed}{' ' + also if also else ''}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let workers send it: by default an exception is made again of its message alone."""
+        kind, received, names, also = self._arguments
+        return partial(UnknownNameError, also=also), (kind, received, names)
 
 
 class DataError(RequestError):

@@ -28,6 +28,7 @@ from automl.training.trainer import build_model, load_weights
 SEEDS = 3
 TIME_SHARE = 0.3  # of the whole budget, at most
 CLOSING_SECONDS = 8.0  # kept for the sealed test, saving the model and the last words to MLflow
+CLOSING_SHARE = 0.1  # of a small budget, at most
 _RESAMPLES = 1000
 _FRESH = 1_000_003  # sets finalists' seeds apart from those of trials
 
@@ -49,20 +50,26 @@ class Plan:
     shortened: str = ""
 
 
-def plan_finalists(record: StudyRecord, *, slots: int, seconds: float) -> Plan:
+def closing_seconds(budget_seconds: float | None) -> float:
+    """Return what is kept of a budget for what follows the last epoch."""
+    return CLOSING_SECONDS if budget_seconds is None else min(CLOSING_SECONDS, CLOSING_SHARE * budget_seconds)
+
+
+def plan_finalists(record: StudyRecord, *, slots: int, seconds: float, closing: float = CLOSING_SECONDS) -> Plan:
     """Choose what to re-train within a time: everything if possible, then fewer seeds, then fewer finalists.
 
     Args:
         record: The study so far.
         slots: Trials that run at a time.
         seconds: Wall-clock time that may be used, closing included; infinite where there is no bound.
+        closing: Wall-clock time of what follows the last epoch.
     """
     wanted = int(record.settings["finalists"])
     top = record.ranked[:wanted]
     options = [(len(top), seeds) for seeds in range(SEEDS, 0, -1)]
     options += [(count, 1) for count in range(len(top) - 1, 0, -1)]
     for count, seeds in options:
-        predicted = _predicted_seconds(top[:count], seeds, slots, record)
+        predicted = _predicted_seconds(top[:count], seeds, slots, record) + closing
         if predicted <= seconds or (count, seeds) == options[-1]:
             short = "" if (count, seeds) == options[0] else f"time allowed {count} x {seeds} of {wanted} x {SEEDS} runs"
             return Plan(configs=top[:count], seeds=seeds, seconds=predicted, shortened=short)
@@ -73,7 +80,7 @@ def _predicted_seconds(top: Sequence[TrialRecord], seeds: int, slots: int, recor
     runs = [_run_seconds(trial, record) for trial in top for _ in range(seeds)]
     if not runs:
         return 0.0
-    return max(math.fsum(runs) / slots, max(runs) * math.ceil(len(runs) / slots)) + CLOSING_SECONDS
+    return max(math.fsum(runs) / slots, max(runs) * math.ceil(len(runs) / slots))
 
 
 def _run_seconds(trial: TrialRecord, record: StudyRecord) -> float:

@@ -181,12 +181,14 @@ class FinalScore:
         metrics: Test metrics of the saved model, by name without prefix, such as `accuracy`; in the target's units.
         interval: 95 % bootstrap interval, over test rows, of the objective's metric for the saved model.
         seed_metrics: Test metrics of each re-training of the winning config, the saved model's among them.
+        judged_trials: Complete and pruned trials that the finalists were chosen from.
     """
 
     trial: int
     metrics: Mapping[str, float]
     interval: tuple[float, float]
     seed_metrics: tuple[Mapping[str, float], ...]
+    judged_trials: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the score as JSON values."""
@@ -197,4 +199,5 @@ class FinalScore:
         """Read back what `to_json` gave."""
         low, high = values["interval"]
         seeds = tuple(dict(metrics) for metrics in values["seed_metrics"])
-        return cls(trial=values["trial"], metrics=dict(values["metrics"]), interval=(low, high), seed_metrics=seeds)
+        read = {"metrics": dict(values["metrics"]), "interval": (low, high), "seed_metrics": seeds}
+        return cls(**{**values, **read})

@@ -16,11 +16,11 @@ from typing import Literal
 from automl.errors import NoUsableModelError
 from automl.executors.base import Ended, Event, Executor, Reported
 from automl.finalists import (
-    CLOSING_SECONDS,
     SEEDS,
     TIME_SHARE,
     Plan,
     choose_winner,
+    closing_seconds,
     finalist_jobs,
     plan_finalists,
     score_on_test,
@@ -92,6 +92,7 @@ class SearchLoop:
         self._stopped_by: dict[int, str] = {}  # by the job's seed: finalists share numbers
         self._finalists: dict[int, TrialRecord] = {}
         self._plan = Plan(configs=(), seeds=0, seconds=0.0)
+        self._is_exhausted = False
         self._news_due = self._spend_due = 0.0
 
     def run(self) -> None:
@@ -102,12 +103,11 @@ class SearchLoop:
             KeyboardInterrupt: The loop was told to stop.
         """
         try:
-            before = self._study.counted
             self._search()
             if not self._study.record.ranked:
                 raise NoUsableModelError(_why_nothing(self._study.record))
-            is_news = self._study.record.final is None or self._study.counted > before
-            if self._study.settings.finalists and is_news:
+            final = self._study.record.final
+            if self._study.settings.finalists and (final is None or self._study.counted > final.judged_trials):
                 self._train_finalists()
                 self._score()
             self._phase = "done"
@@ -119,16 +119,21 @@ class SearchLoop:
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
 
+    @property
+    def _note(self) -> str:
+        exhausted = "the space is exhausted: every config has been tried" if self._is_exhausted else ""
+        shortened = self._plan.shortened if self._phase != "search" else ""
+        return "; ".join(note for note in (exhausted, shortened) if note)
+
     def _seconds_left(self, reserve: float) -> float:
         budget = self._study.settings.seconds
         return float("inf") if budget is None else budget - reserve - self._elapsed
 
     def _search(self) -> None:
-        exhausted = False
         while True:
-            while not exhausted and self._may_ask():
+            while not self._is_exhausted and self._may_ask():
                 trial = self._study.ask()
-                exhausted = trial is None
+                self._is_exhausted = trial is None
                 if trial is not None:
                     self._executor.submit(self._job(trial))
             if not self._executor.running:
@@ -172,8 +177,12 @@ class SearchLoop:
         self._study.tell(event.job.number, self._reasoned(event))
         if self._study.settings.seconds is not None and self._study.settings.finalists:
             share = self._study.settings.seconds * TIME_SHARE
-            self._plan = plan_finalists(self._study.record, slots=self._executor.slot_count, seconds=share)
-            self._plan = replace(self._plan, seconds=min(self._plan.seconds, share))
+            plan = self._planned(share)
+            self._plan = replace(plan, seconds=min(plan.seconds, share))
+
+    def _planned(self, seconds: float) -> Plan:
+        closing = closing_seconds(self._study.settings.seconds)
+        return plan_finalists(self._study.record, slots=self._executor.slot_count, seconds=seconds, closing=closing)
 
     def _reasoned(self, event: Ended) -> TrialResult:
         if event.result.state is not TrialState.PRUNED or event.result.reason:
@@ -183,9 +192,8 @@ class SearchLoop:
     def _train_finalists(self) -> None:
         self._phase = "finalists"
         record = self._study.record
-        self._plan = plan_finalists(
-            record, slots=self._executor.slot_count, seconds=max(self._seconds_left(0.0), CLOSING_SECONDS)
-        )
+        closing = closing_seconds(self._study.settings.seconds)
+        self._plan = self._planned(max(self._seconds_left(0.0), closing))
         waiting = [
             (repeat, job)
             for repeat, job in finalist_jobs(self._plan, record)
@@ -193,22 +201,26 @@ class SearchLoop:
         ]
         repeats = {job.seed: repeat for repeat, job in waiting}
         while True:
-            while waiting and self._has_free_slot and self._seconds_left(CLOSING_SECONDS) > 0:
+            while waiting and self._has_free_slot and (self._seconds_left(closing) > 0 or not self._has_any(record)):
                 job = waiting.pop(0)[1]
                 self._finalists[job.seed] = _running(job)
                 self._executor.submit(job)
             if not self._executor.running:
                 return
-            for event in self._wait(self._seconds_left(CLOSING_SECONDS)):
+            for event in self._wait(self._seconds_left(closing)):
                 job = event.job
                 if isinstance(event, Reported):
                     self._finalists[job.seed] = _with_epoch(self._finalists[job.seed], event.report)
-                    late = self._seconds_left(CLOSING_SECONDS) <= 0
+                    late = self._seconds_left(closing) <= 0
                     self._stopped_by[job.seed] = "deadline"
                     self._executor.decide(job, Decision.STOP if late else Decision.CONTINUE)
                 else:
                     ended = self._finalists.pop(job.seed).ended(self._reasoned(event))
                     self._study.keep_finalist(job.number, repeats[job.seed], ended)
+
+    def _has_any(self, record: StudyRecord) -> bool:
+        """Return True when a finalist is trained or running: one always is, so that no search ends without a model."""
+        return bool(self._finalists or self._trained_finalists(record))
 
     @property
     def _has_free_slot(self) -> bool:
@@ -234,7 +246,7 @@ class SearchLoop:
             metric=record.test_metric,
             folder=record.folder / "model",
         )
-        self._study.keep_final(final)
+        self._study.keep_final(replace(final, judged_trials=self._study.counted))
         shutil.rmtree(weights_path(record.folder, winner, 0).parent)
 
     def _trained_finalists(self, record: StudyRecord) -> list[tuple[TrialRecord, Path]]:
@@ -275,7 +287,7 @@ class SearchLoop:
                 phase=self._phase,
                 running=tuple(self._finalists.values()),
                 seconds_left=None if left == float("inf") else left,
-                note=self._plan.shortened if self._phase != "search" else "",
+                note=self._note,
             )
         )
 

@@ -72,14 +72,17 @@ class LineView:
         self._console = console
         self._ended: set[int] = set()
         self._finalists = 0
-        self._phase = ""
+        self._phase = self._note = ""
 
     def show(self, scene: Scene) -> None:
         """Write what is new."""
         record = scene.record
         if scene.phase != self._phase:
             self._phase = scene.phase
-            self._line(f"{record.name}: {_PHASES[scene.phase]}{f' ({scene.note})' if scene.note else ''}")
+            self._line(f"{record.name}: {_PHASES[scene.phase]}")
+        if scene.note not in ("", self._note):
+            self._line(f"{record.name}: {scene.note}")
+        self._note = scene.note
         for trial in record.trials:
             if trial.state in _FINAL and trial.number not in self._ended:
                 self._ended.add(trial.number)

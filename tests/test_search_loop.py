@@ -419,3 +419,28 @@ def test_finalists_at_the_deadline_are_stopped_and_still_score(drive: Drive) -> 
     assert (TrialState.PRUNED, "deadline") in ends
     assert all(reason != "scheduler" for _, reason in ends)
     assert record.final is not None
+
+
+def test_a_short_time_still_gives_a_model(drive: Drive) -> None:
+    """The search leaves nothing of the time: one finalist is trained for an epoch all the same."""
+    driver = drive(trials=None, seconds=4.0, epochs=9, finalists=3, script={"epoch_seconds": 4.5})
+    record = driver.run()
+    assert record.final is not None
+    assert [len(finalist.epochs) for finalist in record.finalists] == [1]
+
+
+def test_a_larger_budget_that_was_interrupted_among_the_finalists_is_still_judged_anew(drive: Drive) -> None:
+    driver = drive(trials=2, finalists=1)
+    driver.run()
+    driver.study.rebudget(trials=4, seconds=None)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(is_interrupted=lambda: driver.study.counted == 4)
+    record = driver.reopen().run()
+    assert record.final is not None
+    assert record.final.judged_trials == 4
+
+
+def test_an_exhausted_space_is_named(drive: Drive) -> None:
+    driver = drive(_FINITE, trials=50)
+    driver.run()
+    assert "exhausted" in driver.seen[-1].note

@@ -138,8 +138,8 @@ def test_same_seed_and_one_worker_twice(tmp_path: Path) -> None:
         assert curves[0] == curves[1]
 
 
-def test_several_datasets_and_json(tmp_path: Path) -> None:
-    """One command, two datasets, a user's own space from a file, and arrays that a table holds."""
+def test_own_table_own_space_that_is_exhausted(tmp_path: Path) -> None:
+    """A table of numbers, and a space from a file that holds two configs."""
     (tmp_path / "tiny.py").write_text(
         "from automl import Int, SearchSpace, input_layers, output_layers\n"
         "def build(config, spec):\n"
@@ -153,9 +153,10 @@ def test_several_datasets_and_json(tmp_path: Path) -> None:
     rows = "\n".join(f"{a},{b},{3 * a - b}" for a, b in x)
     (tmp_path / "plane.csv").write_text(f"a,b,y\n{rows}\n")
     arguments = ["search", "plane.csv", "--target", "y", "--space", "tiny.py", "--trials", "9", "--epochs", "3"]
-    ran = run_automl([*arguments, "--workers", "1", "--finalists", "0", "--no-mlflow", "--json"], cwd=tmp_path)
+    ran = run_automl([*arguments, "--workers", "1", "--finalists", "0", "--no-mlflow"], cwd=tmp_path)
     assert ran.code == 0, ran.err
-    (found,) = json.loads(ran.out)
+    assert "exhausted" in ran.err
+    (found,) = json.loads(run_automl(["best", "--json"], cwd=tmp_path).out)
     assert found["objective"] == "val_rmse"
     assert sum(found["trials"].values()) == 2  # the space has two configs: it is exhausted, not repeated
 
