@@ -66,6 +66,8 @@ def plan_finalists(record: StudyRecord, *, slots: int, seconds: float, closing: 
     """
     wanted = int(record.settings["finalists"])
     top = record.ranked[:wanted]
+    if not top:
+        return Plan(configs=(), seeds=0, seconds=0.0)
     options = [(len(top), seeds) for seeds in range(SEEDS, 0, -1)]
     options += [(count, 1) for count in range(len(top) - 1, 0, -1)]
     for count, seeds in options:

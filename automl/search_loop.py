@@ -207,7 +207,7 @@ class SearchLoop:
                 self._executor.submit(job)
             if not self._executor.running:
                 return
-            for event in self._wait(self._seconds_left(closing)):
+            for event in self._wait(self._seconds_left(closing) + self._mercy_seconds(record)):
                 job = event.job
                 if isinstance(event, Reported):
                     self._finalists[job.seed] = _with_epoch(self._finalists[job.seed], event.report)
@@ -221,6 +221,11 @@ class SearchLoop:
     def _has_any(self, record: StudyRecord) -> bool:
         """Return True when a finalist is trained or running: one always is, so that no search ends without a model."""
         return bool(self._finalists or self._trained_finalists(record))
+
+    def _mercy_seconds(self, record: StudyRecord) -> float:
+        """Return how much longer than the deadline finalists may take to their first epoch, while there is none."""
+        some_epoch = any(finalist.epochs for finalist in self._finalists.values()) or self._trained_finalists(record)
+        return 0.0 if some_epoch else self._plan.seconds
 
     @property
     def _has_free_slot(self) -> bool:
