@@ -80,7 +80,7 @@ class SurroundingsError(AutomlError):
 class SearchInterrupted(KeyboardInterrupt):
     """A search was told to stop by SIGINT or SIGTERM; what was found so far is kept, and it can be resumed."""
 
-    def __init__(self, study: str) -> None:
-        """Remember the study's name."""
-        super().__init__(f"everything is kept; go on with: automl resume {study}")
+    def __init__(self, study: str, command: str) -> None:
+        """Remember the study's name, and the command that goes on with it."""
+        super().__init__(f"everything is kept; go on with: {command}")
         self.study = study

@@ -189,4 +189,6 @@ def _interval(
         method="percentile",
         rng=np.random.default_rng(0),
     )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    # Resamples without one of the classes have no AUC; the interval is that of the others.
+    low, high = np.nanquantile(found.bootstrap_distribution, [0.025, 0.975])
+    return float(low), float(high)

@@ -11,16 +11,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import json
 import os
 import re
+import shlex
 import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from automl.errors import RequestError, UnknownNameError
 
 _VERSION = 1
 _STAMP = "automl.json"
+_LOCK = "driver.lock"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -82,24 +88,54 @@ class Home:
             raise UnknownNameError("study", name, self.study_names(), also=f"in {self.path}")
         return self.studies / name
 
-    def new_study_folder(self, name: str | None, stem: str) -> Path:
+    def command(self, verb: str, name: str, storage: str | None = None) -> str:
+        """Return the command line that acts on a study of this home, such as `automl resume NAME --home DIR`."""
+        home = "" if self.path == Home().path else f" --home {shlex.quote(str(self.path))}"
+        return f"automl {verb} {name}{home}" + (f" --storage {shlex.quote(storage)}" if storage else "")
+
+    @contextmanager
+    def driving(self, name: str) -> Iterator[None]:
+        """Hold a study for the one driver that may write to it from this home; however it dies, the hold ends with it.
+
+        Raises:
+            RequestError: Another living process holds it.
+        """
+        with (self.study_folder(name) / _LOCK).open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
+                raise RequestError(
+                    f"study {name!r} is being searched by process {holder}: wait for it, or end it"
+                ) from error
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+    def new_study_folder(self, name: str | None, stem: str, *, taken: Collection[str] = ()) -> Path:
         """Make the folder of a new study.
 
         Args:
             name: An explicit name, or None for the next free `stem-NNN`.
             stem: Beginning of a generated name.
+            taken: Names that a shared storage has already.
 
         Raises:
             RequestError: The explicit name is taken, or is no name.
         """
         if name is None:
             stem = re.sub(r"[^A-Za-z0-9._]+", "-", stem).strip("-._")[:90] or "study"
-            return next(folder for number in range(1, 10**6) if (folder := self._claim(f"{stem}-{number:03d}")))
+            names = (f"{stem}-{number:03d}" for number in itertools.count(1))
+            return next(folder for free in names if free not in taken and (folder := self._claim(free)))
         if not _NAME.fullmatch(name):
             raise RequestError(f"a study's name has letters, digits, '.', '_' and '-', received {name!r}")
-        folder = self._claim(name)
+        folder = None if name in taken else self._claim(name)
         if folder is None:
-            raise RequestError(f"a study {name!r} exists: choose another --name, or go on with: automl resume {name}")
+            raise RequestError(
+                f"a study {name!r} exists: choose another --name, or go on with: {self.command('resume', name)}"
+            )
         return folder
 
     def delete_study(self, name: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from optuna.exceptions import StorageInternalError
 
 from automl.data import PreparedDataset, RawDataset, load, prepare, raw_from_arrays
 from automl.dataset_spec import Task
@@ -32,7 +33,7 @@ from automl.settings import DEFAULT_SECONDS, DEFAULT_TRIALS, SearchSettings
 from automl.space_sources import default_space, find_space
 from automl.study.samplers import check_sampler
 from automl.study.schedulers import check_scheduler
-from automl.study.storage import open_storage
+from automl.study.storage import open_storage, stored_names
 from automl.study.study import Study
 from automl.tracking.base import NullTracker, Tracker
 from automl.training.assemble import check_build
@@ -130,6 +131,7 @@ def search(
         split_seed=_not_negative("split-seed", split_seed),
         finalists=_not_negative("finalists", finalists),
         workers=None if workers == "auto" else workers,
+        is_default_budget=trials is None and time is None,
     )
     _check_executor(executor)
     slots = plan_slots(settings.workers)
@@ -156,27 +158,30 @@ def search(
         "fingerprint": prepared.spec.fingerprint,
         "mlflow": mlflow,
     }
-    folder = place.new_study_folder(name, f"{prepared.spec.name}-{chosen.name}")
-    runner = LocalExecutor(slots, log_path=folder / "workers.log")
-    try:
-        runner.start()
-        runner.prepare(prepared.folder, chosen.build)
-        runner.call(check_build, config=chosen.default_config())
-        study = Study.create(
-            folder,
-            storage=storage,
-            space=chosen,
-            spec=prepared.spec,
-            objective=goal,
-            settings=settings,
-            enqueue=enqueue,
-            origin=origin,
-        )
-    except BaseException:
-        runner.close()
-        place.delete_study(folder.name)
-        raise
-    return _run(study, runner, place, started=started, mlflow=mlflow, progress=progress)
+    folder = place.new_study_folder(
+        name, f"{prepared.spec.name}-{chosen.name}", taken=stored_names(storage) if storage else ()
+    )
+    with place.driving(folder.name):
+        runner = LocalExecutor(slots, log_path=folder / "workers.log")
+        try:
+            runner.start()
+            runner.prepare(prepared.folder, chosen.build)
+            runner.call(check_build, config=chosen.default_config())
+            study = Study.create(
+                folder,
+                storage=storage,
+                space=chosen,
+                spec=prepared.spec,
+                objective=goal,
+                settings=settings,
+                enqueue=enqueue,
+                origin=origin,
+            )
+        except BaseException:
+            runner.close()
+            place.delete_study(folder.name)
+            raise
+        return _run(study, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
 
 
 def resume(
@@ -220,22 +225,23 @@ def resume(
     """
     started = clock.monotonic()
     place = Home(home)
-    folder = place.study_folder(study)
-    origin = Study.open(folder, storage=storage).origin
-    chosen = space or _find_again(study, origin)
-    prepared = _prepare_again(study, origin, place, Study.open(folder, storage=storage).settings.split_seed)
-    opened = Study.open(folder, storage=storage, space=chosen)
-    if trials is not None or time is not None:
+    with place.driving(study):
+        folder = place.study_folder(study)
+        stored = Study.open(folder, storage=storage)
+        chosen = space or _find_again(study, stored.origin)
+        prepared = _prepare_again(study, stored.origin, place, stored.settings.split_seed)
+        opened = Study.open(folder, storage=storage, space=chosen)
         opened.rebudget(trials=_positive("trials", trials), seconds=parse_seconds(time) if time is not None else None)
-    wanted = opened.settings.workers if workers is None else None if workers == "auto" else workers
-    runner = LocalExecutor(plan_slots(wanted), log_path=folder / "workers.log")
-    try:
-        runner.start()
-        runner.prepare(prepared.folder, chosen.build)
-    except BaseException:
-        runner.close()
-        raise
-    return _run(opened, runner, place, started=started, mlflow=bool(origin["mlflow"]), progress=progress)
+        wanted = opened.settings.workers if workers is None else None if workers == "auto" else workers
+        runner = LocalExecutor(plan_slots(wanted), log_path=folder / "workers.log")
+        try:
+            runner.start()
+            runner.prepare(prepared.folder, chosen.build)
+        except BaseException:
+            runner.close()
+            raise
+        mlflow = bool(stored.origin["mlflow"])
+        return _run(opened, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
 
 
 def parse_seconds(text: str | float) -> float:
@@ -249,15 +255,19 @@ def parse_seconds(text: str | float) -> float:
         5400.0
     """
     try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = pd.Timedelta(text).total_seconds()
-        except ValueError:
-            seconds = float("nan")
+        seconds = float(text) if isinstance(text, int | float) else _from_text(text)
+    except (ValueError, TypeError):
+        seconds = float("nan")
     if not 0 < seconds < float("inf"):
         raise RequestError(f"--time takes a duration such as 90s, 10m or 1h30m, received {text!r}")
     return seconds
+
+
+def _from_text(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float(pd.Timedelta(text).total_seconds())
 
 
 def _run(
@@ -268,8 +278,9 @@ def _run(
     started: float,
     mlflow: bool,
     progress: Callable[[Progress], None] | None,
+    storage: str | None,
 ) -> Result:
-    name = study.record.name
+    again = home.command("resume", study.record.name, storage)
     tracker = _tracker(home) if mlflow else NullTracker()
     try:
         with _interrupts() as is_interrupted:
@@ -283,15 +294,16 @@ def _run(
             )
             loop.run()
     except KeyboardInterrupt as error:
-        raise SearchInterrupted(name) from error
-    except OSError as error:
-        raise SurroundingsError(f"{error.strerror or error}; then go on with: automl resume {name}") from error
+        raise SearchInterrupted(study.record.name, again) from error
+    except (OSError, StorageInternalError) as error:
+        reason = " ".join(str(error).split())
+        raise SurroundingsError(f"the store failed ({reason}); once it is well, go on with: {again}") from error
     finally:
         executor.close()
         tracker.update(study.record)
         unsent = tracker.close(_TRACKER_SECONDS)
         if unsent:
-            _log.warning("MLflow: %d trials are not written yet; automl resume %s writes them", unsent, name)
+            _log.warning("MLflow: %d trials are not written yet; %s writes them", unsent, again)
     return Result(study.record)
 
 
@@ -374,12 +386,12 @@ def _check_executor(name: str) -> None:
 
 
 def _positive(name: str, value: int | None) -> int | None:
-    if value is not None and value < 1:
-        raise RequestError(f"--{name} takes a whole number from 1, received {value}")
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise RequestError(f"--{name} takes a whole number from 1, received {value!r}")
     return value
 
 
 def _not_negative(name: str, value: int) -> int:
-    if value < 0:
-        raise RequestError(f"--{name} takes a whole number from 0, received {value}")
+    if not isinstance(value, int) or value < 0:
+        raise RequestError(f"--{name} takes a whole number from 0, received {value!r}")
     return value

@@ -104,6 +104,7 @@ class SearchLoop:
         """
         try:
             self._search()
+            self._close_interrupted()
             if not self._study.record.ranked:
                 raise NoUsableModelError(_why_nothing(self._study.record))
             final = self._study.record.final
@@ -143,6 +144,13 @@ class SearchLoop:
                     self._decide(event)
                 else:
                     self._end(event)
+
+    def _close_interrupted(self) -> None:
+        """Close trials of a dead driver for which no time was left: no study ends with a trial that seems to run."""
+        for _ in self._study.interrupted:
+            trial = self._study.ask()
+            if trial is not None:
+                self._study.tell(trial.number, TrialResult(state=TrialState.PRUNED, reason="deadline"))
 
     def _may_ask(self) -> bool:
         settings, running = self._study.settings, len(self._executor.running)

@@ -77,6 +77,8 @@ def _import_file(path: Path) -> ModuleType:
         raise SpaceError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    if str(path.resolve().parent) not in sys.path:
+        sys.path.append(str(path.resolve().parent))  # a file may import its neighbours, as a script may
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:

@@ -56,12 +56,20 @@ def open_view(first: str, stream: TextIO | None = None) -> Iterator[View]:
         first: What is being done until there is something to show.
         stream: Where to write; standard error by default, so that results alone go to standard output.
     """
-    console = Console(file=stream or sys.stderr)
+    console = _Console(file=stream or sys.stderr)
     if not console.is_terminal:
         yield LineView(console)
         return
     with Live(Text(f"{first} ..."), console=console, refresh_per_second=4, transient=True) as live:
         yield LiveView(live)
+
+
+class _Console(Console):
+    """A console whose reader may go away (`| head`): a view must never end a search."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more."""
+        self.quiet = True
 
 
 class LineView:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -146,3 +147,32 @@ def test_an_unknown_study_is_refused_with_the_nearest(home: Home) -> None:
             act("digits-mlp-01")
     with pytest.raises(UnknownNameError):
         home.study_folder("..")
+
+
+def test_a_study_has_one_driver_at_a_time(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    home.new_study_folder("one", "")
+    with (
+        home.driving("one"),
+        pytest.raises(RequestError, match=f"searched by process {os.getpid()}"),
+        home.driving("one"),
+    ):
+        pass
+    with home.driving("one"):
+        pass
+
+
+def test_names_that_a_shared_storage_has_are_taken(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    assert home.new_study_folder(None, "iris", taken=["iris-001"]).name == "iris-002"
+    with pytest.raises(RequestError, match="exists"):
+        home.new_study_folder("mine", "", taken=["mine"])
+
+
+def test_a_command_names_home_and_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOML_HOME", str(tmp_path))
+    assert Home().command("resume", "one") == "automl resume one"
+    other = Home(tmp_path / "a b").command("resume", "one", "sqlite:///x.db")
+    assert other == f"automl resume one --home '{tmp_path / 'a b'}' --storage sqlite:///x.db"

@@ -5,6 +5,7 @@ Commands import what they need when they run, so that `automl --help` answers at
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import NoReturn
 
@@ -41,6 +42,7 @@ def main() -> NoReturn:
     Exit codes: 0 done; 1 no usable model; 2 wrong request; 3 the surroundings failed, resumable; 130 interrupted,
     resumable.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: in order, whatever is going on
     try:
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

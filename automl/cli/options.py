@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -38,7 +39,16 @@ class Common:
 
     def give(self, value: Any, text: Callable[[], str]) -> None:
         """Print a result: as JSON, or as text for people."""
-        click.echo(json.dumps(value, indent=1, default=str) if self.json else text())
+        click.echo(json.dumps(_standard(value), indent=1, default=str, allow_nan=False) if self.json else text())
+
+
+def _standard(value: Any) -> Any:
+    """Return a value without NaN and infinity, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: _standard(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_standard(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def common_options(function: F) -> F:

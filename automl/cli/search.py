@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from automl.cli.options import Common, common_options
-from automl.errors import RequestError
+from automl.errors import AutomlError, RequestError
 
 if TYPE_CHECKING:
     from automl.results import Result
@@ -74,7 +74,8 @@ def search(
     queued = [] if enqueue is None else _read_configs(Path(enqueue))
     if len(datasets) > 1:
         _check_all(datasets, target=options["target"], test=options["test"])
-    results = []
+    results: list[Result] = []
+    failures: list[AutomlError] = []
     for dataset in datasets:
 
         def go(progress: Callable[[Progress], None], dataset: str = dataset) -> Result:
@@ -90,8 +91,18 @@ def search(
                 **options,
             )
 
-        results.append(_watched(common, go, f"preparing {dataset}"))
+        try:
+            results.append(_watched(common, go, f"preparing {dataset}"))
+        except AutomlError as error:  # the other datasets are searched all the same, and what was found is shown
+            failures.append(error)
+        except KeyboardInterrupt:
+            _conclude(common, results)
+            raise
     _conclude(common, results)
+    for failure in failures[1:]:
+        click.echo(f"automl: {failure}", err=True)
+    if failures:
+        raise failures[0]
 
 
 @click.command()
@@ -131,6 +142,8 @@ def _watched(common: Common, go: Callable[[Callable[[Progress], None]], Result],
 
 
 def _conclude(common: Common, results: list[Result]) -> None:
+    if not results:
+        return
     from automl.cli.summary import best_text, next_commands, result_json
 
     common.give([result_json(one.record) for one in results], lambda: best_text([one.record for one in results]))

@@ -109,12 +109,15 @@ def report(common: Common, studies: tuple[str, ...], output: str | None) -> None
 @common_options
 def delete(common: Common, study: str, yes: bool) -> None:
     """Delete a STUDY: its trials, checkpoints, model and report. Its MLflow runs stay."""
+    from automl.study.storage import JOURNAL_NAME, delete_stored
+
     folder = common.home.study_folder(study)
     if not yes:
         click.confirm(f"delete {folder} and everything in it?", abort=True)
-    if common.storage is not None:
-        from automl.study.storage import delete_stored
-
-        delete_stored(study, common.storage)
-    common.home.delete_study(study)
+    with common.home.driving(study):  # not under a living search
+        if common.storage is not None:
+            delete_stored(study, common.storage)
+        elif not (folder / JOURNAL_NAME).exists() and (folder / "workers.log").exists():
+            raise RequestError(f"study {study!r} was searched with --storage: give it, or its rows there stay for ever")
+        common.home.delete_study(study)
     common.say(f"deleted {study}")

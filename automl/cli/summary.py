@@ -36,16 +36,20 @@ def _final_rows(record: StudyRecord) -> list[tuple[str, str]]:
     low, high = record.final.interval
     values = tuple(metrics[metric] for metrics in record.final.seed_metrics)
     mean, spread = mean_and_spread(values)
-    again, again_spread = mean_and_spread(record.finalist_values(record.best.number))
-    seeds = f"over {len(values)} fresh seed{'s' if len(values) > 1 else ''}"
+    trained = record.finalist_values(record.best.number)
+    again, again_spread = mean_and_spread(trained)
     return [
-        ("re-trained", f"{metric} {again:.4f} ± {again_spread:.4f} on validation rows, {seeds}"),
+        ("re-trained", f"{metric} {again:.4f} ± {again_spread:.4f} on validation rows, {_seeds(trained)}"),
         (
             "test",
             f"{metric} {record.final.metrics[metric]:.4f}, 95 % interval {low:.4f} to {high:.4f} (sealed rows)",
         ),
-        ("", f"{metric} {mean:.4f} ± {spread:.4f} {seeds}"),
+        ("", f"{metric} {mean:.4f} ± {spread:.4f} {_seeds(values)}"),
     ]
+
+
+def _seeds(values: Sequence[float]) -> str:
+    return f"over {len(values)} fresh seed{'s' if len(values) > 1 else ''}"
 
 
 def _counts(record: StudyRecord) -> str:
@@ -58,7 +62,8 @@ def next_commands(records: Sequence[StudyRecord], common: Common) -> str:
     home = "" if common.home.path == Home().path else f" --home {shlex.quote(str(common.home.path))}"
     storage = f" --storage {shlex.quote(common.storage)}" if common.storage else ""
     names = " ".join(record.name for record in records)
-    load = f"automl.load_result({records[0].name!r}" + (f", home={str(common.home.path)!r}" if home else "") + ")"
+    where = (f", home={str(common.home.path)!r}" if home else "") + (f", storage={common.storage!r}" if storage else "")
+    load = f"automl.load_result({records[0].name!r}{where})"
     rows = [
         [f"automl report {names}{home}{storage}", "the whole search as one HTML page"],
         [f"automl ui{home}", "compare the runs in MLflow"],

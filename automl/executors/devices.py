@@ -51,8 +51,8 @@ def plan_slots(workers: int | None) -> list[Slot]:
     Raises:
         RequestError: The number is not positive.
     """
-    if workers is not None and workers < 1:
-        raise RequestError(f"--workers takes a number from 1, or 'auto', received {workers}")
+    if workers is not None and (not isinstance(workers, int) or workers < 1):
+        raise RequestError(f"--workers takes a number from 1, or 'auto', received {workers!r}")
     gpus, cores = gpu_names(), core_count()
     count = workers or len(gpus) or cores
     visible = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(len(gpus))))).split(",")

@@ -59,6 +59,15 @@ def _mend_torn_line(path: Path) -> None:
         lock.release()
 
 
+def stored_names(url: str) -> list[str]:
+    """Return the names of every study in an Optuna storage.
+
+    Raises:
+        RequestError: The URL cannot be opened.
+    """
+    return optuna.get_all_study_names(open_storage(Path(), url))
+
+
 def delete_stored(name: str, url: str) -> None:
     """Delete a study from an Optuna storage that is not in its folder.
 

@@ -264,10 +264,15 @@ class Study:
 
     def rebudget(self, *, trials: int | None, seconds: float | None) -> None:
         """Set new totals for the budgets that are given."""
+        if trials is None and seconds is None:
+            return
+        now = self.settings
+        kept = (None, None) if now.is_default_budget else (now.trials, now.seconds)
         self.settings = replace(
-            self.settings,
-            trials=trials if trials is not None else self.settings.trials,
-            seconds=seconds if seconds is not None else self.settings.seconds,
+            now,
+            trials=trials if trials is not None else kept[0],
+            seconds=seconds if seconds is not None else kept[1],
+            is_default_budget=False,
         )
         self._optuna.set_user_attr("settings", self.settings.to_json())
 

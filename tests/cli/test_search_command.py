@@ -180,3 +180,25 @@ def test_help_of_every_command(automl: Run, command: list[str]) -> None:
     assert ran.code == 0
     for option in ("--home", "--storage", "--json", "--quiet"):
         assert option in ran.out
+
+
+def test_a_dataset_that_is_refused_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+    arguments = ["search", "iris", "diabetes", "--objective", "val_accuracy", "--trials", "1", "--epochs", "1"]
+    ran = run_automl([*arguments, "--finalists", "0", "--no-mlflow", "--workers", "1", "--json"], cwd=tmp_path)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "regression" in ran.err
+    assert [found["dataset"] for found in json.loads(ran.out)] == ["iris"]
+
+
+def test_sigterm_while_preparing_leaves_nothing(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("automl")), "search", "iris", "--name", "early", "--no-mlflow"]
+    environment = {**os.environ, "AUTOML_HOME": str(tmp_path / "home")}
+    folder = tmp_path / "home" / "studies" / "early"
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as search:
+        while not (folder / "workers.log").exists():
+            assert search.poll() is None
+        search.send_signal(signal.SIGTERM)
+        assert search.stderr is not None
+        assert search.stderr.read().strip() == "automl: interrupted"
+        assert search.wait(30) == 130
+    assert not folder.exists()

@@ -64,3 +64,16 @@ def test_live_table_shows_best_running_curves_and_time_left() -> None:
 def test_a_stream_that_is_no_terminal_gets_lines() -> None:
     with open_view("preparing", io.StringIO()) as view:
         assert isinstance(view, LineView)
+
+
+class Gone(io.StringIO):
+    """A stream whose reader has gone away."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_reader_that_goes_away_does_not_end_the_search() -> None:
+    with open_view("preparing", Gone()) as view:
+        for phase in ("search", "finalists"):
+            view.show(Scene(record=study(), phase=phase))

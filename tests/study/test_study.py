@@ -322,3 +322,11 @@ def test_finalists_and_the_verdict_are_kept_also_when_the_budget_grows(create: C
     resumed = Study.open(folder, storage=None, space=SPACE)
     assert (resumed.settings.trials, resumed.settings.seconds, resumed.record.final) == (80, None, final)
     assert resumed.finalist(0, 2) is not None
+
+
+def test_a_budget_that_nobody_asked_for_gives_way_to_one_that_is(create: Create) -> None:
+    default = create(trials=50, seconds=600.0, is_default_budget=True)
+    default.rebudget(trials=60, seconds=None)
+    assert (default.settings.trials, default.settings.seconds) == (60, None)
+    default.rebudget(trials=None, seconds=90.0)
+    assert (default.settings.trials, default.settings.seconds) == (60, 90.0)
