@@ -201,7 +201,8 @@ class SearchLoop:
         self._phase = "finalists"
         record = self._study.record
         closing = closing_seconds(self._study.settings.seconds)
-        self._plan = self._planned(max(self._seconds_left(0.0), closing))
+        # What the search reserved still holds where its last epochs took a little of it: late finalists are stopped.
+        self._plan = self._planned(max(self._seconds_left(0.0), self._plan.seconds, closing))
         waiting = [
             (repeat, job)
             for repeat, job in finalist_jobs(self._plan, record)
