@@ -22,30 +22,86 @@ class Task(StrEnum):
 
 
 class InputKind(StrEnum):
-    """What one input holds, which decides the layers that can read it."""
+    """What one encoded input holds, which decides the layers that can read it."""
 
     NUMERIC = "numeric"
+    CATEGORICAL = "categorical"
+    TEXT = "text"
     IMAGE = "image"
     ARRAY = "array"
 
 
+class ColumnKind(StrEnum):
+    """What one column of a table holds."""
+
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    CATEGORY = "category"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One feature column of a table.
+
+    Attributes:
+        name: Its name in the source.
+        kind: What it holds. Booleans are the numbers 0 and 1, dates are days since 1970-01-01; missing numbers are NaN.
+    """
+
+    name: str
+    kind: ColumnKind = ColumnKind.NUMBER
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawInput:
+    """One thing that the final model takes, before any encoding.
+
+    Attributes:
+        name: Its key where the model takes several: a column's name as far as Keras allows it.
+        dtype: `"float32"` or `"string"`.
+        shape: Shape of one row; (1,) for one column of a table.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """One input of a dataset.
+    """One input of the searched models: encoded rows.
+
+    Statistics are of the raw training rows: one value a column for `NUMERIC`, a single one for `IMAGE` and `ARRAY`,
+    none for the other kinds.
 
     Attributes:
         name: Name of the input, unique within the dataset.
         kind: What it holds.
-        shape: Shape of one encoded row, float32, as the searched models see it; images are (height, width, channels).
-        raw_shape: Shape of one raw row, as the final model takes it.
-        columns: Names of the columns, where the source has names; otherwise empty.
+        shape: Shape of one encoded row. `NUMERIC` (columns,) and `ARRAY` float32, standardised; `IMAGE` (height,
+            width, channels) float32, in [0, 1] where the pixels' range is known, otherwise standardised;
+            `CATEGORICAL` (columns,) int32, a code a column, 0 for missing and 1 for unknown; `TEXT` (tokens,) int32, 0
+            for padding and 1 for unknown words.
+        sizes: `CATEGORICAL`: number of codes a column; `TEXT`: one number, the size of the vocabulary; otherwise empty.
+        token_weights: `TEXT`: inverse document frequency of each token, 0 for padding; otherwise empty.
+        pixel_scale: `IMAGE` in [0, 1]: the raw value that became 1; otherwise None.
+        mean: Mean of the raw values.
+        deviation: Standard deviation of the raw values; 1 where all are equal.
+        low: Smallest raw value.
+        high: Largest raw value.
     """
 
     name: str
     kind: InputKind
     shape: tuple[int, ...]
-    raw_shape: tuple[int, ...]
-    columns: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    token_weights: tuple[float, ...] = ()
+    pixel_scale: float | None = None
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +109,7 @@ class OutputSpec:
     """One output of a dataset.
 
     Attributes:
-        name: Name of the target column, or `"target"`.
+        name: Name of the target column, several names separated by commas, or `"target"`.
         task: What is predicted.
         units: Width of the model's output: 1 for regression of one target and for binary, the number of classes for
             multiclass, the number of labels for multilabel.
@@ -77,17 +133,24 @@ class DatasetSpec:
 
     Attributes:
         name: The dataset's name.
-        inputs: Every input, in the order of the model's inputs.
+        columns: Feature columns of a table that the models read, in the source's order; empty for other sources.
+        raw_inputs: What the final model takes: a single array (or the matrix of a table that has only numbers), or one
+            entry a column, in the order of `columns`.
+        inputs: Every encoded input, in the order of the searched model's inputs.
         outputs: Every output, in the order of the model's outputs.
-        train_rows: Rows that models are trained on.
-        validation_rows: Rows that the search scores models on.
+        folds: Number of folds of a cross-validation; 0 for one split in training and validation rows.
+        train_rows: Rows that one model is trained on.
+        validation_rows: Rows that the search scores one model on.
         test_rows: Sealed rows that only the finalists' last evaluation reads.
         fingerprint: Hash of content, target, task and split: the dataset's identity.
     """
 
     name: str
+    columns: tuple[Column, ...] = ()
+    raw_inputs: tuple[RawInput, ...]
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
+    folds: int = 0
     train_rows: int
     validation_rows: int
     test_rows: int
@@ -128,25 +191,16 @@ class DatasetSpec:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DatasetSpec:
         """Read back what `to_json` gave."""
+        columns = tuple(Column(name=one["name"], kind=ColumnKind(one["kind"])) for one in values["columns"])
+        raw_inputs = tuple(RawInput(**{**one, "shape": tuple(one["shape"])}) for one in values["raw_inputs"])
         inputs = tuple(
-            InputSpec(
-                name=one["name"],
-                kind=InputKind(one["kind"]),
-                shape=tuple(one["shape"]),
-                raw_shape=tuple(one["raw_shape"]),
-                columns=tuple(one["columns"]),
-            )
+            InputSpec(**{**_with_tuples(one), "kind": InputKind(one["kind"])})  # type: ignore[arg-type]
             for one in values["inputs"]
         )
-        outputs = tuple(
-            OutputSpec(
-                name=one["name"],
-                task=Task(one["task"]),
-                units=one["units"],
-                labels=tuple(one["labels"]),
-                offset=tuple(one["offset"]),
-                scale=tuple(one["scale"]),
-            )
-            for one in values["outputs"]
-        )
-        return cls(**{**values, "inputs": inputs, "outputs": outputs})
+        outputs = tuple(OutputSpec(**{**_with_tuples(one), "task": Task(one["task"])}) for one in values["outputs"])
+        parts = {"columns": columns, "raw_inputs": raw_inputs, "inputs": inputs, "outputs": outputs}
+        return cls(**{**values, **parts})
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list | tuple) else value for name, value in values.items()}

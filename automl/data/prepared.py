@@ -27,18 +27,23 @@ class Split:
     """One split of a dataset, opened for reading.
 
     Attributes:
-        inputs: One array an input, shape (rows, *shape), float32.
-        outputs: One array an output: multiclass (rows,) int32; binary (rows, 1), multilabel and regression
-            (rows, units) float32.
+        inputs: One array an input, shape (all rows, *shape); float32, or int32 for categories and text.
+        outputs: One array an output: multiclass (all rows,) int32; binary (all rows, 1), multilabel and regression
+            (all rows, units) float32.
+        weights: Weights of the rows in the training loss, (all rows,) float32 of mean 1; None where all are equal.
+        chosen: Indices of the rows that belong to the split, ascending; None where all do. The folds of a
+            cross-validation share their arrays.
     """
 
     inputs: tuple[MappedArray, ...]
     outputs: tuple[MappedArray, ...]
+    weights: MappedArray | None = None
+    chosen: Rows | None = None
 
     @property
     def rows(self) -> int:
-        """Number of rows."""
-        return len(self.inputs[0])
+        """Number of rows that belong to the split."""
+        return len(self.inputs[0]) if self.chosen is None else len(self.chosen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +79,15 @@ class PreparedDataset:
             ) from error
         return prepared
 
-    def split(self, name: Literal["train", "validation"]) -> Split:
+    def split(self, name: Literal["train", "validation"], *, fold: int | None = None) -> Split:
         """Open the rows to train on, or those to validate on.
 
+        Args:
+            name: Which.
+            fold: Number of the fold, from 0, whose rows validate; needed where `spec.folds`, None otherwise.
+
         Raises:
-            RequestError: Another name; the test split is `sealed_test`.
+            RequestError: Another name (the test split is `sealed_test`), or no such fold.
         """
         if name not in ("train", "validation"):
             raise RequestError(

@@ -1,19 +1,35 @@
-"""`RawDataset`: a dataset as its source holds it, before any split or encoding, and its identity."""
+"""`RawDataset`: a dataset as its source holds it, before any split or encoding, and its identity.
+
+Rows are read batch by batch, and again from the start as often as needed (`RowSource`), so that a dataset need never
+lie in memory as a whole. Targets do: they are small, and splits are made of them.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from automl.dataset_spec import Column, ColumnKind
 from automl.errors import DataError
 
 Array: TypeAlias = npt.NDArray[Any]
+Batch: TypeAlias = Mapping[str, Array]
+"""Raw rows by feature name, all of one length.
+
+A column of numbers, booleans or dates is (n,) float64 with NaN where missing; one of categories or text is (n,) object
+holding `str`, `""` where missing. A whole array is (n, *shape) in the source's dtype.
+"""
 
 UINT8_SCALE = 255.0
+ARRAY_FEATURE = "input"
+"""Name of the only feature of a dataset whose source is an array."""
+
+_BATCH_BYTES = 8 * 2**20
 _NUMERIC_KINDS = "biuf"
 _CHANNELS = (1, 3, 4)
 
@@ -24,79 +40,123 @@ def is_image(dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> bool:
     return grey or (len(row_shape) == 3 and row_shape[-1] in _CHANNELS)
 
 
+class RowSource(Protocol):
+    """Rows that can be read from the start again and again."""
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield every row once, in the source's order, a few megabytes at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayRows:
+    """Rows that lie in memory (or in a memory mapping).
+
+    Attributes:
+        arrays: One array a feature, all of one length.
+    """
+
+    arrays: Batch
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.arrays.values())))
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield slices of the arrays."""
+        row_values = sum(max(1, int(np.prod(array.shape[1:]))) for array in self.arrays.values())
+        step = max(1, _BATCH_BYTES // (8 * row_values))
+        for start in range(0, self.count, step):
+            yield {name: array[start : start + step] for name, array in self.arrays.items()}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RawDataset:
     """A dataset as its source holds it, in the source's own dtypes.
 
     Attributes:
         name: The dataset's name.
-        x_train: Features, shape (rows, ...), numbers or booleans.
-        y_train: Targets, shape (rows,) or (rows, targets).
-        x_test: Features of a given test split, with rows shaped as those of `x_train`, or None.
-        y_test: Targets of a given test split, or None.
-        columns: Names of the feature columns, where the source has names; otherwise empty.
-        target: Name of the target.
+        columns: The feature columns of a table; empty where the only feature is an array, `ARRAY_FEATURE`. The arrays
+            of a table that came as one matrix have columns too, and `is_array` is True.
+        is_array: True where rows come as one array of `row_shape`, False where they come column by column.
+        row_shape: Shape of one raw row where `is_array`; otherwise ().
+        row_dtype: Dtype of the array where `is_array`; otherwise object.
+        train: The rows to train, validate and (without a given test split) test on.
+        targets: Targets of those rows by name, (rows,) or (rows, k): numbers, booleans or text. Usually one.
+        test: Rows of a given test split, or None.
+        test_targets: Their targets; empty without a given test split.
+        groups: What must stay together in one split, (rows,), or None.
+        times: What splits are ordered by, (rows,) numbers, or None.
+        weights: Weights of the rows in the training loss, (rows,) numbers at least 0, or None.
         content_hash: SHA-256, hexadecimal, of the source's bytes.
         test_hash: The same of a test split that came from a source of its own; otherwise empty.
         pixel_scale: The largest value that a pixel can have, where values are pixel intensities; else None.
 
     Raises:
-        DataError: The arrays do not fit together.
+        DataError: The parts do not fit together.
     """
 
     name: str
-    x_train: Array
-    y_train: Array
-    x_test: Array | None = None
-    y_test: Array | None = None
-    columns: tuple[str, ...] = ()
-    target: str = "target"
+    columns: tuple[Column, ...] = ()
+    is_array: bool
+    row_shape: tuple[int, ...] = ()
+    row_dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(object))
+    train: RowSource
+    targets: Mapping[str, Array]
+    test: RowSource | None = None
+    test_targets: Mapping[str, Array] = field(default_factory=dict)
+    groups: Array | None = None
+    times: Array | None = None
+    weights: Array | None = None
     content_hash: str
     test_hash: str = ""
     pixel_scale: float | None = None
 
     def __post_init__(self) -> None:
-        """Check that the arrays fit together."""
-        self._check_part("train", self.x_train, self.y_train)
-        if self.x_test is not None and self.y_test is not None:
-            self._check_part("test", self.x_test, self.y_test)
-            self._check_test(self.x_test, self.y_test)
-        elif self.x_test is not None or self.y_test is not None:
-            missing = "x_test" if self.x_test is None else "y_test"
+        """Check that the parts fit together."""
+        self._check_part("train", self.train, self.targets)
+        if self.test is not None and self.test_targets:
+            self._check_part("test", self.test, self.test_targets)
+            if not self.test.count:
+                raise DataError(f"{self.name}: the test split has no rows; expected at least one")
+            self._check_test_targets()
+        elif self.test is not None or self.test_targets:
+            missing = "x_test" if self.test is None else "y_test"
             raise DataError(f"{self.name}: a test split is x_test and y_test together; {missing} is missing, add it")
 
-    def _check_part(self, part: str, x: Array, y: Array) -> None:
-        if x.dtype.kind not in _NUMERIC_KINDS:
-            raise DataError(f"{self.name}: x_{part} must hold numbers, received dtype {x.dtype}; convert it first")
-        if x.ndim < 2 or 0 in x.shape[1:]:
-            advice = "; for a single feature use x.reshape(-1, 1)" if x.ndim == 1 else ""
-            raise DataError(f"{self.name}: x_{part} must have shape (rows, features, ...), received {x.shape}{advice}")
-        if y.ndim == 0 or len(x) != len(y):
-            rows = len(y) if y.ndim else "no"
-            raise DataError(f"{self.name}: x_{part} has {len(x)} rows but y_{part} has {rows}; expected as many")
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Keys of the batches."""
+        return (ARRAY_FEATURE,) if self.is_array else tuple(column.name for column in self.columns)
 
-    def _check_test(self, x_test: Array, y_test: Array) -> None:
-        for part, train, test in (("x", self.x_train, x_test), ("y", self.y_train, y_test)):
-            if _row_shape(part, train) != _row_shape(part, test):
+    def _check_part(self, part: str, source: RowSource, targets: Mapping[str, Array]) -> None:
+        for y in targets.values():
+            if y.ndim == 0 or source.count != len(y):
+                rows = len(y) if y.ndim else "no"
                 raise DataError(
-                    f"{self.name}: a row of {part}_test has shape {test.shape[1:]}, but of {part}_train "
+                    f"{self.name}: x_{part} has {source.count} rows but y_{part} has {rows}; expected as many"
+                )
+
+    def _check_test_targets(self) -> None:
+        for name, train in self.targets.items():
+            test = self.test_targets[name]
+            if _target_shape(train) != _target_shape(test):
+                raise DataError(
+                    f"{self.name}: a row of y_test has shape {test.shape[1:]}, but of y_train "
                     f"{train.shape[1:]}; expected the same"
                 )
-        if self.pixel_scale is not None and x_test.dtype != self.x_train.dtype:
-            raise DataError(
-                f"{self.name}: the pixels of x_test are {x_test.dtype}, but those of x_train "
-                f"{self.x_train.dtype}; expected the same type and range"
-            )
-        if not len(x_test):
-            raise DataError(f"{self.name}: the test split has no rows; expected at least one")
 
 
 def raw_from_arrays(
     name: str,
     x_train: Array,
-    y_train: Array,
+    y_train: Array | Mapping[str, Array],
     x_test: Array | None = None,
-    y_test: Array | None = None,
+    y_test: Array | Mapping[str, Array] | None = None,
     *,
     columns: tuple[str, ...] = (),
     target: str = "target",
@@ -109,11 +169,11 @@ def raw_from_arrays(
     Args:
         name: The dataset's name.
         x_train: Shape (rows, ...).
-        y_train: Shape (rows,) or (rows, targets).
+        y_train: Shape (rows,) or (rows, targets), or several such by name, an output each.
         x_test: A given test split, or None.
         y_test: A given test split, or None.
         columns: Names of the feature columns.
-        target: Name of the target.
+        target: Name of the target, where there is one.
         pixel_scale: The largest value that a pixel can have; found for uint8 images.
         content_hash: SHA-256 of the source; of the arrays themselves where None.
         test_hash: SHA-256 of the test split's own source.
@@ -121,21 +181,27 @@ def raw_from_arrays(
     Raises:
         DataError: The arrays do not fit together.
     """
-    if pixel_scale is None and x_train.dtype == np.uint8 and is_image(x_train.dtype, x_train.shape[1:]):
-        pixel_scale = UINT8_SCALE
+    _check_features(name, "train", x_train)
+    if x_test is not None:
+        _check_features(name, "test", x_test)
+        _check_same_rows(name, x_train, x_test, same_dtype=pixel_scale is not None or is_uint8_image(x_train))
+    targets = _by_name(y_train, target)
+    test_targets = {} if y_test is None else _by_name(y_test, target)
     if content_hash is None:
-        content_hash = hash_arrays(x_train, y_train, x_test, y_test)
+        content_hash = hash_arrays(x_train, *targets.values(), x_test, *test_targets.values())
     return RawDataset(
         name=name,
-        x_train=x_train,
-        y_train=y_train,
-        x_test=x_test,
-        y_test=y_test,
-        columns=columns,
-        target=target,
+        columns=tuple(Column(name=column, kind=ColumnKind.NUMBER) for column in columns),
+        is_array=True,
+        row_shape=x_train.shape[1:],
+        row_dtype=x_train.dtype,
+        train=ArrayRows({ARRAY_FEATURE: x_train}),
+        targets=targets,
+        test=None if x_test is None else ArrayRows({ARRAY_FEATURE: x_test}),
+        test_targets=test_targets,
         content_hash=content_hash,
         test_hash=test_hash,
-        pixel_scale=pixel_scale,
+        pixel_scale=UINT8_SCALE if pixel_scale is None and is_uint8_image(x_train) else pixel_scale,
     )
 
 
@@ -151,7 +217,36 @@ def hash_arrays(*arrays: Array | None) -> str:
     return digest.hexdigest()
 
 
-def _row_shape(part: str, array: Array) -> tuple[int, ...]:
-    """Shape of a row; targets of shape (rows, 1) count as (rows,)."""
-    shape = array.shape[1:]
-    return () if part == "y" and shape == (1,) else shape
+def is_uint8_image(x: Array) -> bool:
+    """Return True when an array of rows is known to hold pixels from 0 to 255."""
+    return x.dtype == np.uint8 and is_image(x.dtype, x.shape[1:])
+
+
+def _by_name(y: Array | Mapping[str, Array], target: str) -> dict[str, Array]:
+    return dict(y) if isinstance(y, Mapping) else {target: y}
+
+
+def _check_features(name: str, part: str, x: Array) -> None:
+    if x.dtype.kind not in _NUMERIC_KINDS:
+        raise DataError(f"{name}: x_{part} must hold numbers, received dtype {x.dtype}; convert it first")
+    if x.ndim < 2 or 0 in x.shape[1:]:
+        advice = "; for a single feature use x.reshape(-1, 1)" if x.ndim == 1 else ""
+        raise DataError(f"{name}: x_{part} must have shape (rows, features, ...), received {x.shape}{advice}")
+
+
+def _check_same_rows(name: str, x_train: Array, x_test: Array, *, same_dtype: bool) -> None:
+    if x_test.shape[1:] != x_train.shape[1:]:
+        raise DataError(
+            f"{name}: a row of x_test has shape {x_test.shape[1:]}, but of x_train {x_train.shape[1:]}; "
+            "expected the same"
+        )
+    if same_dtype and x_test.dtype != x_train.dtype:
+        raise DataError(
+            f"{name}: the pixels of x_test are {x_test.dtype}, but those of x_train {x_train.dtype}; "
+            "expected the same type and range"
+        )
+
+
+def _target_shape(y: Array) -> tuple[int, ...]:
+    """Shape of a row of targets; (rows, 1) counts as (rows,)."""
+    return () if y.shape[1:] == (1,) else y.shape[1:]
