@@ -8,17 +8,17 @@ import signal
 import threading
 import time as clock
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 from optuna.exceptions import StorageInternalError
 
-from automl.data import PreparedDataset, RawDataset, load, prepare, raw_from_arrays
-from automl.dataset_spec import Task
+from automl.data import PreparedDataset
+from automl.data_request import DataRequest, names, source_of
+from automl.dataset_spec import DatasetSpec
 from automl.errors import RequestError, SearchInterrupted, SurroundingsError, UnknownNameError
 from automl.executors.base import Executor
 from automl.executors.devices import plan_slots
@@ -30,7 +30,7 @@ from automl.results import Result
 from automl.search_loop import Progress, SearchLoop
 from automl.search_space import SearchSpace
 from automl.settings import DEFAULT_SECONDS, DEFAULT_TRIALS, SearchSettings
-from automl.space_sources import default_space, find_space
+from automl.space_sources import AUTO, auto_space, default_space, find_space
 from automl.study.samplers import check_sampler
 from automl.study.schedulers import check_scheduler
 from automl.study.storage import open_storage, stored_names
@@ -38,7 +38,6 @@ from automl.study.study import Study
 from automl.tracking.base import NullTracker, Tracker
 from automl.training.assemble import check_build
 
-Dataset = str | Path | tuple[Any, Any]
 EXECUTORS = ("local",)
 _TRACKER_SECONDS = 30.0  # what the tracker is given at the end to write what is left
 
@@ -46,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 
 def search(
-    dataset: Dataset,
+    dataset: object,
     space: str | SearchSpace | None = None,
     *,
     trials: int | None = None,
@@ -64,9 +63,16 @@ def search(
     enqueue: Sequence[Mapping[str, Any]] = (),
     finalists: int = 3,
     narrow: Mapping[str, Setting] | None = None,
-    target: str | None = None,
-    task: str | None = None,
-    test: str | None = None,
+    target: str | Sequence[str] | None = None,
+    task: str | Sequence[str] | None = None,
+    test: str | Path | None = None,
+    encoding: str | None = None,
+    group: str | None = None,
+    time_column: str | None = None,
+    sample_weight: str | None = None,
+    class_weight: Literal["balanced"] | None = None,
+    folds: int = 0,
+    strict: bool = False,
     home: str | Path | None = None,
     storage: str | None = None,
     mlflow: bool = True,
@@ -77,14 +83,17 @@ def search(
     Without a budget, 50 trials or 10 minutes, whichever comes first.
 
     Args:
-        dataset: A built-in name, a path to an `.npz` or `.csv`, or arrays `(x, y)` of shapes (rows, ...) and (rows,).
-        space: A `SearchSpace`, or a reference as for `find_space`; by default `cnn` for images and `mlp` otherwise.
+        dataset: A built-in name, a path (table, arrays, folder of images or texts), `openml:ID`, `tfds:NAME`,
+            `hf:NAME`, arrays `(x, y)` or `(x, y, x_test, y_test)`, a pandas frame, or a `tf.data.Dataset` of `(x, y)`.
+        space: A `SearchSpace`, a reference as for `find_space`, or `"auto"` to search across the families that suit the
+            data; by default the one that suits it best.
         trials: Budget of complete and pruned trials, over all resumes.
         time: Budget of wall-clock time, finalists included, over all resumes: seconds, or a text such as `"10m"`,
             `"1h30m"`.
         epochs: Cap on the epochs of a trial.
         patience: Epochs without a better objective after which a trial ends; 0 turns that off.
-        objective: `metric[:min|max]`; by default `val_accuracy`, for regression `val_rmse`, for multilabel `val_auc`.
+        objective: `metric[:min|max]`; by default `val_accuracy`, for regression `val_rmse`, for multilabel `val_auc`,
+            for several outputs `val_loss`.
         sampler: `tpe`, `random`, `grid` or `qmc`.
         scheduler: `asha`, `hyperband`, `median` or `none`.
         executor: `local`.
@@ -95,9 +104,17 @@ def search(
         enqueue: Whole or partial configs to be tried first; what they leave open is sampled.
         finalists: Configs that are re-trained on fresh seeds; 0: no re-training, no sealed test, no final model.
         narrow: Parameters to fix or restrict, as for `SearchSpace.narrow`.
-        target: Target column of a table.
-        task: `regression`, `binary`, `multiclass` or `multilabel`, where it should not be inferred.
+        target: Target column of a table, or several: a sequence, or one text with commas.
+        task: `regression`, `binary`, `multiclass` or `multilabel`, where it should not be inferred; several give an
+            output to each target.
         test: Path to rows that become the test split.
+        encoding: Text encoding of the dataset's files; guessed where not given.
+        group: Column whose equal values stay in one split (and out of the features).
+        time_column: Column that orders rows in time: the latest are the test split, the latest of the rest validate.
+        sample_weight: Column of weights of the rows in the training loss.
+        class_weight: `"balanced"`: classes count alike in the training loss, however rare.
+        folds: Cross-validation: a trial trains so many models in lockstep and reports their mean; 0 for one split.
+        strict: Refuse damaged rows, such as corrupt images, instead of leaving them out.
         home: The home folder; by default `AUTOML_HOME` or `./automl-runs`.
         storage: An Optuna storage URL; by default a journal file in the study's folder.
         mlflow: Log to MLflow: to `MLFLOW_TRACKING_URI`, or to a SQLite store in the home folder.
@@ -135,24 +152,33 @@ def search(
     )
     _check_executor(executor)
     slots = plan_slots(settings.workers)
-    wanted_task = _task(task)
-    chosen = find_space(space) if isinstance(space, str) else space
-    raw = _load(dataset, target=target, test=test)
+    data = DataRequest(
+        source=source_of(dataset),
+        target=names(target),
+        task=names(task),
+        test=str(Path(test).expanduser().absolute()) if test else None,
+        encoding=encoding,
+        group=group,
+        time_column=time_column,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        folds=folds,
+        strict=strict,
+        split_seed=split_seed,
+    )
+    found = find_space(space) if isinstance(space, str) and space != AUTO else space
+    raw = data.load(dataset)
     place = Home(home)
     place.create()
     if storage is not None:
         open_storage(place.studies, storage)  # a wrong URL is said before anything is started
-    prepared = prepare(raw, task=wanted_task, split_seed=split_seed, cache=place.datasets)
-    chosen = chosen or find_space(default_space(prepared.spec))
-    chosen = chosen.narrow(narrow or {})
-    goal = Objective.for_task(prepared.spec.task, objective)
+    prepared = data.prepare(raw, place.datasets)
+    chosen = _chosen(found, prepared.spec).narrow(narrow or {})
+    goal = Objective.for_outputs(prepared.spec.outputs, objective)
     for partial in enqueue:
         chosen.complete(partial, lambda _, parameter: parameter.default)
     origin = {
-        "dataset": _dataset_origin(dataset),
-        "target": target,
-        "task": prepared.spec.task.value,
-        "test": str(Path(test).absolute()) if test else None,
+        "data": data.to_json(),
         "narrow": {key: list(value) if isinstance(value, tuple) else value for key, value in (narrow or {}).items()},
         "ranges": [key for key, value in (narrow or {}).items() if isinstance(value, tuple)],
         "fingerprint": prepared.spec.fingerprint,
@@ -228,8 +254,8 @@ def resume(
     with place.driving(study):
         folder = place.study_folder(study)
         stored = Study.open(folder, storage=storage)
-        chosen = space or _find_again(study, stored.origin)
-        prepared = _prepare_again(study, stored.origin, place, stored.settings.split_seed)
+        prepared = _prepare_again(study, stored.origin, place)
+        chosen = space or _find_again(study, stored.origin, prepared.spec)
         opened = Study.open(folder, storage=storage, space=chosen)
         opened.rebudget(trials=_positive("trials", trials), seconds=parse_seconds(time) if time is not None else None)
         wanted = opened.settings.workers if workers is None else None if workers == "auto" else workers
@@ -337,47 +363,33 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _load(dataset: Dataset, *, target: str | None, test: str | None) -> RawDataset:
-    if isinstance(dataset, tuple):
-        if len(dataset) != 2:
-            raise RequestError(f"arrays are given as (x, y), received a tuple of {len(dataset)}")
-        return raw_from_arrays("arrays", np.asarray(dataset[0]), np.asarray(dataset[1]))
-    return load(str(dataset), target=target, test=test)
+def _chosen(space: str | SearchSpace | None, spec: DatasetSpec) -> SearchSpace:
+    """Return the space that was asked for, or the one that suits the data."""
+    if isinstance(space, SearchSpace):
+        return space
+    return auto_space(spec) if space == AUTO else find_space(default_space(spec))
 
 
-def _dataset_origin(dataset: Dataset) -> str | None:
-    """Return how a resume finds the dataset again: a name, an absolute path, or None for arrays."""
-    if isinstance(dataset, tuple):
-        return None
-    return str(Path(dataset).absolute()) if Path(dataset).suffix else str(dataset)
-
-
-def _find_again(study: str, origin: Mapping[str, Any]) -> SearchSpace:
-    if not origin["space_source"]:
+def _find_again(study: str, origin: Mapping[str, Any], spec: DatasetSpec) -> SearchSpace:
+    source = origin["space_source"]
+    if not source:
         raise RequestError(f"the space of study {study!r} lives in Python only: automl.resume({study!r}, space=...)")
     ranges = origin["ranges"]
     settings = {key: tuple(value) if key in ranges else value for key, value in origin["narrow"].items()}
-    return find_space(origin["space_source"]).narrow(settings)
+    return (auto_space(spec) if source == AUTO else find_space(source)).narrow(settings)
 
 
-def _prepare_again(study: str, origin: Mapping[str, Any], home: Home, split_seed: int) -> PreparedDataset:
+def _prepare_again(study: str, origin: Mapping[str, Any], home: Home) -> PreparedDataset:
+    data = DataRequest.from_json(origin["data"])
     cached = home.datasets / origin["fingerprint"]
-    source = origin["dataset"]
-    if source is None or (Path(source).is_absolute() and not Path(source).exists() and cached.exists()):
+    if data.source is None or (data.is_missing_file and cached.exists()):
         return PreparedDataset.open(cached)
-    raw = load(source, target=origin["target"], test=origin["test"])
-    prepared = prepare(raw, task=Task(origin["task"]), split_seed=split_seed, cache=home.datasets)
+    prepared = data.prepare(data.load(), home.datasets)
     if prepared.spec.fingerprint != origin["fingerprint"]:
-        raise RequestError(f"the content of {source} has changed since study {study!r} began: start a new search on it")
+        raise RequestError(
+            f"the content of {data.source} has changed since study {study!r} began: start a new search on it"
+        )
     return prepared
-
-
-def _task(name: str | None) -> Task | None:
-    if name is None:
-        return None
-    with suppress(ValueError):
-        return Task(name)
-    raise UnknownNameError("task", name, [task.value for task in Task])
 
 
 def _check_executor(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -242,14 +243,24 @@ def _spread(values: tuple[float, ...]) -> Spread | None:
     return Spread(mean=mean, spread=spread, seeds=len(values))
 
 
+def _columns(kinds: Sequence[str]) -> str:
+    """Return how many columns of which kinds there are, such as `14 (8 category, 6 number)`."""
+    counted = ", ".join(f"{number} {kind}" for kind, number in Counter(kinds).most_common())
+    return f"{len(kinds)} ({counted})"
+
+
 def _dataset_facts(record: StudyRecord) -> tuple[tuple[str, str], ...]:
     dataset = record.dataset
     rows = f"{dataset.train_rows:,} train · {dataset.validation_rows:,} validation · {dataset.test_rows:,} test"
-    inputs = "; ".join(f"{one.name} ({one.kind.value}, {_shape(one.raw_shape)})" for one in dataset.inputs)
+    inputs = "; ".join(f"{one.name} ({one.kind.value}, {_shape(one.shape)})" for one in dataset.inputs)
     targets = "; ".join(f"{one.name} ({one.task.value}{_classes(one.labels)})" for one in dataset.outputs)
+    folds = (("Cross-validation", f"{dataset.folds} folds"),) if dataset.folds else ()
+    columns = (("Columns", _columns([one.kind.value for one in dataset.columns])),) if dataset.columns else ()
     return (
         ("Dataset", dataset.name),
         ("Rows", rows),
+        *folds,
+        *columns,
         ("Inputs", inputs),
         ("Target", targets),
         ("Fingerprint", dataset.fingerprint[:12]),

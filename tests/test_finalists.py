@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, Task
+from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, RawInput, Task
 from automl.finalists import CLOSING_SECONDS, SEEDS, choose_winner, finalist_jobs, plan_finalists
 from automl.objective import Objective
 from automl.records import EpochReport, TrialRecord, TrialState
@@ -18,7 +18,8 @@ from automl.study_record import StudyRecord
 
 _SPEC = DatasetSpec(
     name="digits",
-    inputs=(InputSpec(name="input", kind=InputKind.NUMERIC, shape=(64,), raw_shape=(64,)),),
+    raw_inputs=(RawInput(name="input", dtype="float32", shape=(64,)),),
+    inputs=(InputSpec(name="input", kind=InputKind.NUMERIC, shape=(64,)),),
     outputs=(OutputSpec(name="target", task=Task.MULTICLASS, units=10, labels=tuple(range(10))),),
     train_rows=1149,
     validation_rows=288,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, Task
+from automl.dataset_spec import Column, ColumnKind, DatasetSpec, InputKind, InputSpec, OutputSpec, RawInput, Task
 from automl.errors import RequestError
 from automl.records import EpochReport, FinalScore, TrialRecord, TrialResult, TrialState
 from automl.settings import DEFAULT_TRIALS, SearchSettings
@@ -36,12 +36,16 @@ RESULT = TrialResult(
     compile_seconds=0.5,
     resident_memory_bytes=2**33,
 )
-INPUT = InputSpec(name="input", kind=InputKind.IMAGE, shape=(8, 8, 1), raw_shape=(8, 8), columns=("a", "b"))
+RAW = RawInput(name="input", dtype="float32", shape=(8, 8))
+INPUT = InputSpec(name="input", kind=InputKind.IMAGE, shape=(8, 8, 1), pixel_scale=255.0, mean=(33.0,), high=(255.0,))
+WORDS = InputSpec(name="text", kind=InputKind.TEXT, shape=(5,), sizes=(3,), token_weights=(0.0, 1.5, 1.0))
 CLASSES = OutputSpec(name="kind", task=Task.MULTICLASS, units=3, labels=("a", 2, True))
 AMOUNT = OutputSpec(name="price", task=Task.REGRESSION, units=1, offset=(2.5,), scale=(0.5,))
 SPEC = DatasetSpec(
     name="d",
-    inputs=(INPUT,),
+    columns=(Column(name="when", kind=ColumnKind.DATE), Column(name="a", kind=ColumnKind.CATEGORY)),
+    raw_inputs=(RAW,),
+    inputs=(INPUT, WORDS),
     outputs=(CLASSES,),
     train_rows=10,
     validation_rows=3,
@@ -98,7 +102,8 @@ def test_a_record_ends_with_its_result_and_keeps_the_rest() -> None:
 
 
 def test_a_spec_of_one_input_and_one_output_has_short_names() -> None:
-    assert (SPEC.input_shape, SPEC.output, SPEC.task) == ((8, 8, 1), CLASSES, Task.MULTICLASS)
+    single = dataclasses.replace(SPEC, inputs=(INPUT,))
+    assert (single.input_shape, single.output, single.task) == ((8, 8, 1), CLASSES, Task.MULTICLASS)
 
 
 def test_a_spec_of_several_says_so() -> None:

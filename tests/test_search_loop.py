@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from automl import search_loop
-from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, Task
+from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, RawInput, Task
 from automl.errors import NoUsableModelError
 from automl.executors.base import Ended, Event, Executor, Reported
 from automl.objective import Objective
@@ -28,7 +28,8 @@ from automl.training.job import TrialJob
 
 _SPEC = DatasetSpec(
     name="digits",
-    inputs=(InputSpec(name="input", kind=InputKind.NUMERIC, shape=(64,), raw_shape=(64,)),),
+    raw_inputs=(RawInput(name="input", dtype="float32", shape=(64,)),),
+    inputs=(InputSpec(name="input", kind=InputKind.NUMERIC, shape=(64,)),),
     outputs=(OutputSpec(name="target", task=Task.MULTICLASS, units=10, labels=tuple(range(10))),),
     train_rows=1149,
     validation_rows=288,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +30,34 @@ class WorkerCount(click.ParamType[int | str]):
         return int(value)
 
 
+_DATA_OPTIONS = (
+    click.option("--target", metavar="COLUMN[,COLUMN]", help="Target column of a table, or several."),
+    click.option("--task", metavar="TASK[,TASK]", help="regression, binary, multiclass, multilabel [inferred]."),
+    click.option("--test", metavar="PATH", help="Rows that become the sealed test split."),
+    click.option("--encoding", metavar="NAME", help="Text encoding of the files, such as latin-1 [guessed]."),
+    click.option("--group", metavar="COLUMN", help="Rows of one value stay in one split; no feature."),
+    click.option("--time-column", metavar="COLUMN", help="The latest rows are the test split, then validation."),
+    click.option("--folds", type=int, default=0, metavar="K", help="Cross-validation: K models a trial, their mean."),
+    click.option("--sample-weight", metavar="COLUMN", help="Weights of the rows in the training loss; no feature."),
+    click.option("--class-weight", metavar="balanced", help="Let rare classes count as much as frequent ones."),
+    click.option("--strict", is_flag=True, help="Refuse damaged rows, such as corrupt images; else leave them out."),
+    click.option("--split-seed", type=int, default=0, metavar="N", help="Of the split [0]."),
+)
+
+
+def _data_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_DATA_OPTIONS):
+        function = option(function)
+    return function
+
+
 @click.command()
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
-@click.option("--space", metavar="SPACE", help="Name, module:attribute or file.py:attribute [by the data].")
+@click.option(
+    "--space", metavar="SPACE", help="Name, auto, module:attribute, file.py:attribute, file.yaml [by the data]."
+)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Fix (adam), restrict (64..256 or a,b).")
-@click.option("--target", metavar="COLUMN", help="Target column of a table.")
-@click.option("--task", metavar="TASK", help="regression, binary, multiclass or multilabel [inferred].")
-@click.option("--test", metavar="PATH", help="Rows that become the sealed test split.")
+@_data_options
 @click.option("--trials", type=int, metavar="N", help="Budget of trials [50, unless --time is given].")
 @click.option("--time", metavar="DURATION", help="Budget of time, everything included [10m, unless --trials is given].")
 @click.option("--epochs", type=int, default=30, metavar="N", help="Cap on the epochs of a trial [30].")
@@ -49,7 +70,6 @@ class WorkerCount(click.ParamType[int | str]):
     "--workers", type=WorkerCount(), default="auto", help="Worker processes [auto: one a GPU, or one a core]."
 )
 @click.option("--seed", type=int, default=0, metavar="N", help="Of proposals, weights, dropout and shuffling [0].")
-@click.option("--split-seed", type=int, default=0, metavar="N", help="Of the split [0].")
 @click.option("--name", metavar="STUDY", help="Name of the study [<dataset>-<space>-NNN].")
 @click.option("--enqueue", metavar="FILE.yaml", help="A list of configs, whole or partial, to try first.")
 @click.option("--finalists", type=int, default=3, metavar="N", help="Configs re-trained on fresh seeds [3]; 0: none.")
@@ -64,7 +84,11 @@ def search(
     no_mlflow: bool,
     **options: Any,
 ) -> None:
-    """Find the best architecture for each DATASET: a built-in name (automl datasets), or a path to an .npz or .csv."""
+    """Find the best architecture for each DATASET.
+
+    A built-in name (automl datasets); a path to a table (.csv, .tsv, .parquet), to arrays (.npz, IDX files) or to a
+    folder or .zip of images or texts, one folder a class; or openml:ID, tfds:NAME, hf:NAME.
+    """
     from automl.narrowing import parse_settings
     from automl.run_search import search as run
 
@@ -73,7 +97,7 @@ def search(
     narrow = parse_settings(settings)
     queued = [] if enqueue is None else _read_configs(Path(enqueue))
     if len(datasets) > 1:
-        _check_all(datasets, target=options["target"], test=options["test"])
+        _check_all(datasets, options)
     results: list[Result] = []
     failures: list[AutomlError] = []
     for dataset in datasets:
@@ -165,9 +189,11 @@ def _read_configs(path: Path) -> list[dict[str, Any]]:
     return configs
 
 
-def _check_all(datasets: tuple[str, ...], *, target: str | None, test: str | None) -> None:
+def _check_all(datasets: tuple[str, ...], options: Mapping[str, Any]) -> None:
     """Refuse a wrong dataset before the first search has spent an hour."""
     from automl.data import load
+    from automl.data_request import names
 
+    read = ("test", "encoding", "group", "time_column", "sample_weight", "strict")
     for dataset in datasets:
-        load(dataset, target=target, test=test)
+        load(dataset, target=names(options["target"]) or None, **{name: options[name] for name in read})

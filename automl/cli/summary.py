@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from automl.cli.options import Common, text_table
 from automl.home import Home
 from automl.results import StudyRecord, TrialState, describe_config, mean_and_spread
+
+_METRICS_A_LINE = 4
 
 
 def best_text(records: Sequence[StudyRecord]) -> str:
@@ -45,7 +47,15 @@ def _final_rows(record: StudyRecord) -> list[tuple[str, str]]:
             f"{metric} {record.final.metrics[metric]:.4f}, 95 % interval {low:.4f} to {high:.4f} (sealed rows)",
         ),
         ("", f"{metric} {mean:.4f} ± {spread:.4f} {_seeds(values)}"),
+        *_other_metrics(record.final.metrics, metric),
     ]
+
+
+def _other_metrics(metrics: Mapping[str, float], shown: str) -> list[tuple[str, str]]:
+    """Return the remaining test metrics, a few a line."""
+    texts = [f"{name} {value:.4f}" for name, value in metrics.items() if name not in (shown, "loss")]
+    lines = [", ".join(texts[start : start + _METRICS_A_LINE]) for start in range(0, len(texts), _METRICS_A_LINE)]
+    return [("", line) for line in lines]
 
 
 def _seeds(values: Sequence[float]) -> str:

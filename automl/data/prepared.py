@@ -11,6 +11,7 @@ import numpy as np
 
 from automl.data.encoding import Encoding
 from automl.data.raw import Array
+from automl.data.splits import Rows
 from automl.dataset_spec import DatasetSpec
 from automl.errors import DataError, RequestError
 

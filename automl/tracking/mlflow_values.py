@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from automl.dataset_spec import DatasetSpec, OutputSpec
+from automl.dataset_spec import DatasetSpec, InputKind, OutputSpec, RawInput
 from automl.records import Config, EpochReport, TrialRecord, TrialState
 from automl.study_record import StudyRecord, mean_and_spread
 
@@ -304,13 +304,16 @@ def _described(output: OutputSpec) -> str:
 
 
 def _columns(spec: DatasetSpec) -> list[dict[str, str]]:
-    """Return name and type of each column, or of each input that has none, and of each target."""
-    columns = []
-    for one in spec.inputs:
-        shape = "x".join(str(size) for size in one.raw_shape)
-        whole = {"name": one.name, "type": f"{one.kind} {shape}"}
-        columns += [{"name": name, "type": one.kind.value} for name in one.columns[:_COLUMNS_SHOWN]] or [whole]
+    """Return name and type of each column, or of each raw input where there are none, and of each target."""
+    columns = [{"name": one.name, "type": one.kind.value} for one in spec.columns[:_COLUMNS_SHOWN]]
+    if not columns:
+        kinds = {one.name: one.kind for one in spec.inputs}
+        columns = [{"name": one.name, "type": _whole(one, kinds.get(one.name))} for one in spec.raw_inputs]
     return columns + [{"name": output.name, "type": output.task.value} for output in spec.outputs]
+
+
+def _whole(one: RawInput, kind: InputKind | None) -> str:
+    return f"{kind or one.dtype} {'x'.join(str(size) for size in one.shape)}"
 
 
 def now_ms() -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, Task
+from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, RawInput, Task
 from automl.objective import Objective
 from automl.records import Config, EpochReport, FinalScore, TrialRecord, TrialState
 from automl.study_record import StudyRecord
@@ -29,7 +29,8 @@ def dataset(name: str = "digits", task: Task = Task.MULTICLASS) -> DatasetSpec:
     )
     return DatasetSpec(
         name=name,
-        inputs=(InputSpec(name="image", kind=InputKind.IMAGE, shape=shape, raw_shape=shape),),
+        raw_inputs=(RawInput(name="image", dtype="float32", shape=shape),),
+        inputs=(InputSpec(name="image", kind=InputKind.IMAGE, shape=shape),),
         outputs=(output,),
         train_rows=1149,
         validation_rows=288,

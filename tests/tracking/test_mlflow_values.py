@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from tracked_studies import CONFIG, FINAL, SPEC, epochs, trial
 
-from automl.dataset_spec import InputKind, InputSpec
+from automl.dataset_spec import Column, ColumnKind
 from automl.records import EpochReport, TrialState
 from automl.study_record import StudyRecord
 from automl.tracking import mlflow_values
@@ -126,10 +126,13 @@ def test_a_dataset_is_described_in_the_ui() -> None:
         {"name": "image", "type": "image 8x8"},
         {"name": "target", "type": "multiclass"},
     ]
-    table = InputSpec(name="x", kind=InputKind.NUMERIC, shape=(2,), raw_shape=(2,), columns=("age", "income"))
-    schema = json.loads(dataset_fields(replace(SPEC, inputs=(table,)))["schema"])
-    names = [column["name"] for column in schema["mlflow_colspec"]]
-    assert names == ["age", "income", "target"]
+    columns = (Column(name="age"), Column(name="married", kind=ColumnKind.BOOLEAN))
+    schema = json.loads(dataset_fields(replace(SPEC, columns=columns))["schema"])
+    assert schema["mlflow_colspec"] == [
+        {"name": "age", "type": "number"},
+        {"name": "married", "type": "boolean"},
+        {"name": "target", "type": "multiclass"},
+    ]
 
 
 def test_passwords_do_not_reach_a_message() -> None:

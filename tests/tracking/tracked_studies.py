@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, Task
+from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, RawInput, Task
 from automl.records import EpochReport, FinalScore, TrialRecord, TrialState
 
 NOLOAD = "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"
@@ -12,7 +12,8 @@ NOLOAD = "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning
 
 SPEC = DatasetSpec(
     name="digits",
-    inputs=(InputSpec(name="image", kind=InputKind.IMAGE, shape=(8, 8, 1), raw_shape=(8, 8)),),
+    raw_inputs=(RawInput(name="image", dtype="float32", shape=(8, 8)),),
+    inputs=(InputSpec(name="image", kind=InputKind.IMAGE, shape=(8, 8, 1)),),
     outputs=(OutputSpec(name="target", task=Task.MULTICLASS, units=10, labels=tuple(range(10))),),
     train_rows=1149,
     validation_rows=288,
