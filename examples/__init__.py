@@ -1,0 +1,1 @@
+"""Short scripts that run, and that the benchmarks import."""
