@@ -84,7 +84,7 @@ class InputSpec:
             `CATEGORICAL` (columns,) int32, a code a column, 0 for missing and 1 for unknown; `TEXT` (tokens,) int32, 0
             for padding and 1 for unknown words.
         sizes: `CATEGORICAL`: number of codes a column; `TEXT`: one number, the size of the vocabulary; otherwise empty.
-        token_weights: `TEXT`: inverse document frequency of each token, 0 for padding; otherwise empty.
+        token_weights: `TEXT`: inverse document frequency of each id, 0 for padding and unknown words; otherwise empty.
         pixel_scale: `IMAGE` in [0, 1]: the raw value that became 1; otherwise None.
         mean: Mean of the raw values.
         deviation: Standard deviation of the raw values; 1 where all are equal.
@@ -193,10 +193,7 @@ class DatasetSpec:
         """Read back what `to_json` gave."""
         columns = tuple(Column(name=one["name"], kind=ColumnKind(one["kind"])) for one in values["columns"])
         raw_inputs = tuple(RawInput(**{**one, "shape": tuple(one["shape"])}) for one in values["raw_inputs"])
-        inputs = tuple(
-            InputSpec(**{**_with_tuples(one), "kind": InputKind(one["kind"])})  # type: ignore[arg-type]
-            for one in values["inputs"]
-        )
+        inputs = tuple(InputSpec(**{**_with_tuples(one), "kind": InputKind(one["kind"])}) for one in values["inputs"])
         outputs = tuple(OutputSpec(**{**_with_tuples(one), "task": Task(one["task"])}) for one in values["outputs"])
         parts = {"columns": columns, "raw_inputs": raw_inputs, "inputs": inputs, "outputs": outputs}
         return cls(**{**values, **parts})

@@ -10,51 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from automl.data import Encoding, EncodingKind, PreparedDataset
-from automl.dataset_spec import OutputSpec, Task
-
-
-def final_model(model: Any, prepared: PreparedDataset) -> Any:
-    """Return a model of raw rows: encodings as layers, then the searched model, then the target's units.
-
-    Args:
-        model: A trained model of encoded rows.
-        prepared: The dataset whose encodings it was trained on.
-    """
-    import keras
-
-    inputs, encoded = [], []
-    for spec, encoding in zip(prepared.spec.inputs, prepared.encodings, strict=True):
-        inputs.append(keras.Input(spec.raw_shape, name=spec.name))
-        encoded.append(_encode(inputs[-1], encoding))
-    # The layers alone, without optimizer, loss and a class of the user's own: the file loads anywhere and silently.
-    searched = keras.Model(model.inputs, model.outputs, name=model.name)
-    decoded = [_decode(one, spec) for one, spec in zip(searched(encoded), prepared.spec.outputs, strict=True)]
-    return keras.Model(
-        inputs[0] if len(inputs) == 1 else inputs,
-        decoded[0] if len(decoded) == 1 else decoded,
-        name="final_model",
-    )
-
-
-def _encode(x: Any, encoding: Encoding) -> Any:
-    import keras
-
-    if encoding.shape != encoding.raw_shape:
-        x = keras.layers.Reshape(encoding.shape)(x)
-    if encoding.kind is EncodingKind.RESCALE:
-        return keras.layers.Rescaling(1 / encoding.pixel_scale)(x)
-    if len(encoding.mean) == 1:
-        return keras.layers.Normalization(axis=None, mean=encoding.mean[0], variance=encoding.variance[0])(x)
-    return keras.layers.Normalization(axis=-1, mean=list(encoding.mean), variance=list(encoding.variance))(x)
-
-
-def _decode(y: Any, output: OutputSpec) -> Any:
-    import keras
-
-    if output.task is not Task.REGRESSION:
-        return y
-    return keras.layers.Rescaling(list(output.scale), offset=list(output.offset))(y)
+from automl.data import PreparedDataset
 
 
 def save_final_model(model: Any, prepared: PreparedDataset, folder: Path) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 
 from automl.data import PreparedDataset
 from automl.dataset_spec import DatasetSpec
-from automl.export import final_model, save_final_model
+from automl.export import save_final_model
+from automl.final_model import final_model
 from automl.records import Config, FinalScore, TrialRecord, TrialState
 from automl.search_space import Build
 from automl.study.samplers import derive_seed

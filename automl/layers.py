@@ -61,9 +61,14 @@ def output_layers(x: Any, spec: DatasetSpec, **arguments: Any) -> Any:
     return heads[0] if len(heads) == 1 else heads
 
 
+def keras_name(name: str) -> str:
+    """Return a name that Keras allows, close to the given one."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+
+
 def _head(output: OutputSpec, arguments: dict[str, Any]) -> Any:
     import keras
 
     # A column may be called "price/m2", which Keras refuses, or "dense", which is the name of another layer.
-    name = re.sub(r"[^A-Za-z0-9_.-]", "_", output.name) + "_output"
+    name = keras_name(output.name) + "_output"
     return keras.layers.Dense(output.units, activation=_ACTIVATIONS[output.task], name=name, **arguments)

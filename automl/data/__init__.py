@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from automl.data.encoding import Encoding, EncodingKind
+from automl.data.encoding import (
+    ArrayEncoding,
+    CategoriesEncoding,
+    Encoding,
+    EncodingKind,
+    NumbersEncoding,
+)
+from automl.data.model_rows import ModelRows, to_model_rows
 from automl.data.prepare import prepare
 from automl.data.prepared import PreparedDataset, Split
-from automl.data.raw import RawDataset, raw_from_arrays
+from automl.data.raw import Batch, RawDataset, RowSource, raw_from_arrays
 from automl.data.sources import DatasetInfo, known_datasets, load
+from automl.data.text_encoding import TextEncoding
 
 __all__ = [
+    "ArrayEncoding",
+    "Batch",
+    "CategoriesEncoding",
     "DatasetInfo",
     "Encoding",
     "EncodingKind",
+    "ModelRows",
+    "NumbersEncoding",
     "PreparedDataset",
     "RawDataset",
+    "RowSource",
     "Split",
+    "TextEncoding",
     "known_datasets",
     "load",
     "prepare",
     "raw_from_arrays",
+    "to_model_rows",
 ]

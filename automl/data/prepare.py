@@ -10,26 +10,46 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
 
-from automl.data.encoding import LARGEST_VALUE, Encoding, chunks, fit_encoding, input_kind
-from automl.data.files import listing
-from automl.data.prepared import ENCODING_FILE, EXAMPLE_FILE, SPEC_FILE, TEST_FOLDER, PreparedDataset
-from automl.data.raw import Array, RawDataset
+from automl.data.encoding import (
+    ArrayFitter,
+    CategoriesFitter,
+    Encoding,
+    NumbersFitter,
+    encoding_to_json,
+)
+from automl.data.feature_checks import FeatureChecker
+from automl.data.model_rows import TEXT_KINDS, raw_inputs
+from automl.data.prepared import (
+    ENCODING_FILE,
+    FOLDS_FILE,
+    ROWS_FILE,
+    SPEC_FILE,
+    TEST_FOLDER,
+    WEIGHTS_FILE,
+    PreparedDataset,
+    write_example,
+)
+from automl.data.raw import Array, Batch, RawDataset, RowSource, hash_arrays
 from automl.data.splits import Rows, SplitRows, split_rows
-from automl.data.targets import Target, encode_target, read_target
-from automl.dataset_spec import DatasetSpec, InputSpec, OutputSpec, Task
+from automl.data.targets import Target, encode_target, read_targets
+from automl.data.text_encoding import TextFitter
+from automl.data.weights import Weigher
+from automl.dataset_spec import ColumnKind, DatasetSpec, Task
 from automl.errors import DataError, SurroundingsError
+
+Fitter: TypeAlias = ArrayFitter | NumbersFitter | CategoriesFitter | TextFitter
 
 _log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raise it when the same request would be split or encoded in another way, or when files change form."""
 
 _EXAMPLE_ROWS = 5
@@ -37,29 +57,45 @@ _PARTIAL = ".partial"
 _ABANDONED_SECONDS = 24 * 3600.0
 
 
-def prepare(raw: RawDataset, *, task: Task | None, split_seed: int, cache: Path) -> PreparedDataset:
+def prepare(
+    raw: RawDataset,
+    *,
+    task: Task | Sequence[Task] | None,
+    split_seed: int,
+    cache: Path,
+    folds: int = 0,
+    class_weight: Literal["balanced"] | None = None,
+) -> PreparedDataset:
     """Split, encode and cache a dataset, or find it in the cache.
 
-    The test split is 20 % of the rows unless the source gives one, validation is 20 % of the rest, both
-    stratified. The encodings are fitted on the training rows only. A folder appears in the cache whole or not
-    at all, so that processes may prepare the same dataset at once, and may be killed while they do.
+    The test split is 20 % of the rows unless the source gives one, validation is 20 % of the rest; `automl.data.splits`
+    says how. The encodings are fitted on the training rows only (with folds: on all rows that are not sealed), then
+    applied batch by batch, so that no more than a few batches are ever in memory. A folder appears in the cache whole
+    or not at all, so that processes may prepare the same dataset at once, and may be killed while they do.
 
     Args:
         raw: The dataset as its source holds it.
-        task: What is predicted, or None to infer it; `automl.data.targets` says how.
+        task: What is predicted, one task for each target (an output each), or None to infer it; `automl.data.targets`
+            says how.
         split_seed: Decides the split, together with the dataset's identity and nothing else.
         cache: The folder of all prepared datasets; made where it is missing.
+        folds: Folds of a cross-validation; 0 for one split.
+        class_weight: `"balanced"`: training rows weigh as if all classes were equally frequent.
 
     Raises:
         DataError: The data cannot be learned from as it is, or the task does not fit it.
         SurroundingsError: The cache cannot be written.
     """
-    target = read_target(raw, task=task)
-    fingerprint = _fingerprint(raw, target.task, split_seed)
+    targets = read_targets(raw, task=task)
+    weigher = Weigher(raw, targets, class_weight)
+    fingerprint = _fingerprint(raw, targets, split_seed, folds, class_weight)
     folder = cache / fingerprint
     try:
         if not _is_complete(folder):
-            _fill(folder, raw, target)
+            # the folder is named by the dataset's fingerprint, which --split-seed is part of
+            rows = split_rows(targets, raw, seed=int(fingerprint[:8], 16), folds=folds)
+            with _published(folder) as partial:
+                _Writer(partial, raw, targets, rows, weigher).write(fingerprint, folds)
     except OSError as error:
         reason = error.strerror or error
         raise SurroundingsError(
@@ -69,97 +105,195 @@ def prepare(raw: RawDataset, *, task: Task | None, split_seed: int, cache: Path)
     return replace(prepared, spec=replace(prepared.spec, name=raw.name))  # a copied file has the same folder
 
 
-def _fingerprint(raw: RawDataset, task: Task, split_seed: int) -> str:
-    identity = [FORMAT_VERSION, raw.content_hash, raw.target, task.value, split_seed, raw.test_hash]
+def _fingerprint(
+    raw: RawDataset, targets: Sequence[Target], split_seed: int, folds: int, class_weight: str | None
+) -> str:
+    beside = [values for values in (raw.groups, raw.times, raw.weights) if values is not None]
+    identity = [
+        FORMAT_VERSION,
+        raw.content_hash,
+        [[target.name, target.task.value] for target in targets],
+        split_seed,
+        raw.test_hash,
+        [[column.name, column.kind.value] for column in raw.columns],
+        [raw.groups is not None, raw.times is not None, raw.weights is not None, hash_arrays(*beside)],
+        [folds, class_weight],
+    ]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
 
-def _check_features(raw: RawDataset) -> None:
-    """Refuse missing, infinite and far too large values, in the training and in the test rows."""
-    for part, x in (("", raw.x_train), (" of the test split", raw.x_test)):
-        if x is None or x.dtype.kind not in "fiu" or (x.dtype.kind != "f" and x.dtype.itemsize < 8):
-            continue
-        bad_rows, bad_columns = _unusable(x)
-        if bad_rows:
-            named = listing([raw.columns[index] for index in bad_columns], most=3) if raw.columns else ""
-            columns = f", columns {named}" if named else ""
-            raise DataError(
-                f"{raw.name}: the features{part} hold missing values, NaN, infinity or numbers above "
-                f"{LARGEST_VALUE:g} in {bad_rows} of {len(x)} rows{columns}; expected finite numbers: fill "
-                "or drop them first"
-            )
+class _Writer:
+    """Writes one prepared dataset: first the encodings are fitted, then every row is encoded into its split's files."""
+
+    def __init__(
+        self, folder: Path, raw: RawDataset, targets: Sequence[Target], rows: SplitRows, weigher: Weigher
+    ) -> None:
+        self._folder = folder
+        self._raw = raw
+        self._targets = targets
+        self._rows = rows
+        self._weigher = weigher
+        self._outputs = tuple(target.output_spec(rows.train) for target in targets)
+
+    def write(self, fingerprint: str, folds: int) -> None:
+        """Write arrays, encodings and at last the spec."""
+        encodings = self._fit()
+        parts = {"train": self._rows.train, "validation": self._rows.validation}
+        if self._rows.test is not None:
+            parts[TEST_FOLDER] = self._rows.test
+        if folds:
+            del parts["validation"]
+        self._write_splits(parts, encodings)
+        test_rows = 0 if self._rows.test is None else len(self._rows.test)
+        if self._raw.test is not None:
+            test_rows = self._raw.test.count
+            self._write_given_test(encodings)
+        self._write_beside(folds)
+        (self._folder / ENCODING_FILE).write_text(
+            json.dumps([encoding_to_json(encoding) for encoding in encodings], indent=1), "utf-8"
+        )
+        spec = self._spec(encodings, fingerprint, folds, test_rows)
+        write_example(self._folder, self._example(), spec)
+        (self._folder / SPEC_FILE).write_text(json.dumps(spec.to_json(), indent=1), "utf-8")
+
+    def _spec(self, encodings: Sequence[Encoding], fingerprint: str, folds: int, test_rows: int) -> DatasetSpec:
+        pool = len(self._rows.train)
+        held = round(pool / folds) if folds else len(self._rows.validation)
+        return DatasetSpec(
+            name=self._raw.name,
+            columns=self._raw.columns,
+            raw_inputs=raw_inputs(self._raw),
+            inputs=tuple(encoding.input_spec() for encoding in encodings),
+            outputs=self._outputs,
+            folds=folds,
+            train_rows=pool - held if folds else pool,
+            validation_rows=held,
+            test_rows=test_rows,
+            fingerprint=fingerprint,
+        )
+
+    def _fit(self) -> list[Encoding]:
+        fitters = _fitters(self._raw)
+        is_train = np.zeros(self._raw.train.count, dtype=bool)
+        is_train[self._rows.train] = True
+        checker = FeatureChecker(self._raw, "")
+        for start, batch in _numbered_batches(self._raw.train):
+            checker.see(batch)
+            chosen = is_train[start : start + _length(batch)]
+            if chosen.any() and checker.is_fine:
+                training = batch if chosen.all() else {name: values[chosen] for name, values in batch.items()}
+                for fitter in fitters:
+                    fitter.see(training)
+        checker.finish()
+        return [fitter.fit() for fitter in fitters]
+
+    def _write_splits(self, parts: Mapping[str, Rows], encodings: Sequence[Encoding]) -> None:
+        """Encode every row of the source once, and append it to the files of its split."""
+        owner = np.full(self._raw.train.count, -1, dtype=np.int8)
+        for number, rows in enumerate(parts.values()):
+            owner[rows] = number
+        with ExitStack() as stack:
+            files = [
+                stack.enter_context(_SplitFiles(self._folder / name, encodings, len(rows)))
+                for name, rows in parts.items()
+            ]
+            for start, batch in _numbered_batches(self._raw.train):
+                owners = owner[start : start + _length(batch)]
+                encoded = [encoding.encode(batch) for encoding in encodings]
+                for number, one in enumerate(files):
+                    one.append(encoded, owners == number)
+        for name, rows in parts.items():
+            for index, (target, output) in enumerate(zip(self._targets, self._outputs, strict=True)):
+                np.save(self._folder / name / f"y{index}.npy", encode_target(target.y_train[rows], output))
+
+    def _write_given_test(self, encodings: Sequence[Encoding]) -> None:
+        source = self._raw.test
+        assert source is not None
+        checker = FeatureChecker(self._raw, " of the test split")
+        with _SplitFiles(self._folder / TEST_FOLDER, encodings, source.count) as files:
+            for batch in source.batches():
+                checker.see(batch)
+                files.append([encoding.encode(batch) for encoding in encodings], None)
+        checker.finish()
+        for index, (target, output) in enumerate(zip(self._targets, self._outputs, strict=True)):
+            assert target.y_test is not None
+            np.save(self._folder / TEST_FOLDER / f"y{index}.npy", encode_target(target.y_test, output))
+
+    def _write_beside(self, folds: int) -> None:
+        test = self._rows.test if self._rows.test is not None else self._rows.train[:0]
+        np.savez(self._folder / ROWS_FILE, train=self._rows.train, validation=self._rows.validation, test=test)
+        if folds and self._rows.folds is not None:
+            np.save(self._folder / FOLDS_FILE, self._rows.folds)
+        weights = self._weigher.weights(self._rows.train)
+        if weights is not None:
+            np.save(self._folder / "train" / WEIGHTS_FILE, weights)
+
+    def _example(self) -> Batch:
+        """Return the first few training rows."""
+        wanted, found = self._rows.train[:_EXAMPLE_ROWS], []
+        for start, batch in _numbered_batches(self._raw.train):
+            inside = wanted[(wanted >= start) & (wanted < start + _length(batch))] - start
+            found.append({name: values[inside] for name, values in batch.items()})
+            if sum(map(_length, found)) == len(wanted):
+                break
+        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
 
-def _unusable(x: Array) -> tuple[int, list[int]]:
-    """Return how many rows hold an unusable value, and the columns (of the flattened row) that do."""
-    rows = 0
-    columns = np.zeros(int(np.prod(x.shape[1:])), dtype=bool)
-    for chunk in chunks(x):
-        bad = ~(np.abs(chunk.reshape(len(chunk), -1).astype(np.float64)) <= LARGEST_VALUE)  # not (>): NaN is bad too
-        rows += int(bad.any(axis=1).sum())
-        columns |= bad.any(axis=0)
-    return rows, np.flatnonzero(columns).tolist()
+class _SplitFiles:
+    """The input files of one split, written part by part."""
+
+    def __init__(self, folder: Path, encodings: Sequence[Encoding], rows: int) -> None:
+        folder.mkdir()
+        self._files = [
+            _start_array(folder / f"x{index}.npy", encoding.dtype, (rows, *encoding.shape))
+            for index, encoding in enumerate(encodings)
+        ]
+
+    def __enter__(self) -> _SplitFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.close()
+
+    def append(self, encoded: Sequence[Array], chosen: Array | None) -> None:
+        """Append those of the encoded rows that `chosen` marks, or all."""
+        for file, array in zip(self._files, encoded, strict=True):
+            part = array if chosen is None or chosen.all() else array[chosen]
+            if len(part):
+                file.write(np.ascontiguousarray(part).data)
 
 
-def _fill(folder: Path, raw: RawDataset, target: Target) -> None:
-    _check_features(raw)
-    # the folder is named by the dataset's fingerprint, which --split-seed is part of
-    rows = split_rows(target, seed=int(folder.name[:8], 16))
-    with _published(folder) as partial:
-        _write(partial, raw, target, rows, folder.name)
+def _start_array(path: Path, dtype: str, shape: tuple[int, ...]) -> IO[bytes]:
+    """Open an .npy file for writing its rows in order: unlike in a mapping, a full disk is an error, not a signal."""
+    header: dict[str, Any] = {"descr": np.dtype(dtype).newbyteorder("<").str, "fortran_order": False, "shape": shape}
+    file = path.open("wb")
+    np.lib.format.write_array_header_1_0(file, header)
+    return file
 
 
-def _write(folder: Path, raw: RawDataset, target: Target, rows: SplitRows, fingerprint: str) -> None:
-    encoding = fit_encoding(raw.x_train, rows.train, pixel_scale=raw.pixel_scale)
-    output = target.output_spec(rows.train)
-    _write_split(folder / "train", raw.x_train, target.y_train, rows.train, encoding, output)
-    _write_split(folder / "validation", raw.x_train, target.y_train, rows.validation, encoding, output)
-    if raw.x_test is not None and target.y_test is not None:
-        test_rows = len(raw.x_test)
-        _write_split(folder / TEST_FOLDER, raw.x_test, target.y_test, None, encoding, output)
-    else:
-        test_rows = 0 if rows.test is None else len(rows.test)
-        _write_split(folder / TEST_FOLDER, raw.x_train, target.y_train, rows.test, encoding, output)
-    np.save(folder / EXAMPLE_FILE, raw.x_train[rows.train[:_EXAMPLE_ROWS]])
-    spec = DatasetSpec(
-        name=raw.name,
-        inputs=(_input_spec(raw, encoding),),
-        outputs=(output,),
-        train_rows=len(rows.train),
-        validation_rows=len(rows.validation),
-        test_rows=test_rows,
-        fingerprint=fingerprint,
-    )
-    (folder / ENCODING_FILE).write_text(json.dumps([encoding.to_json()], indent=1), "utf-8")
-    (folder / SPEC_FILE).write_text(json.dumps(spec.to_json(), indent=1), "utf-8")
+def _numbered_batches(source: RowSource) -> Iterator[tuple[int, Batch]]:
+    """Yield each batch with the number of its first row."""
+    start = 0
+    for batch in source.batches():
+        yield start, batch
+        start += _length(batch)
 
 
-def _input_spec(raw: RawDataset, encoding: Encoding) -> InputSpec:
-    return InputSpec(
-        name="input",
-        kind=input_kind(raw.x_train),
-        shape=encoding.shape,
-        raw_shape=encoding.raw_shape,
-        columns=raw.columns,
-    )
+def _length(batch: Batch) -> int:
+    return len(next(iter(batch.values())))
 
 
-def _write_split(folder: Path, x: Array, y: Array, rows: Rows | None, encoding: Encoding, output: OutputSpec) -> None:
-    """Write one split; `rows` None stands for every row."""
-    folder.mkdir()
-    count = len(x) if rows is None else len(rows)
-    encoded = (encoding.encode(chunk) for chunk in chunks(x, rows))
-    _stream(folder / "x0.npy", encoded, shape=(count, *encoding.shape))
-    np.save(folder / "y0.npy", encode_target(y if rows is None else y[rows], output))
-
-
-def _stream(path: Path, parts: Iterable[Array], *, shape: tuple[int, ...]) -> None:
-    """Write a float32 .npy file part by part: unlike in a mapping, a full disk is an error, not a signal."""
-    header: dict[str, Any] = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in parts:
-            file.write(np.ascontiguousarray(part, dtype="<f4").data)
+def _fitters(raw: RawDataset) -> list[Fitter]:
+    """Return what fits the encoding of each input."""
+    if raw.is_array:
+        return [ArrayFitter(raw.row_shape, raw.row_dtype, raw.pixel_scale)]
+    numbers = [column.name for column in raw.columns if column.kind not in TEXT_KINDS]
+    categories = [column.name for column in raw.columns if column.kind is ColumnKind.CATEGORY]
+    texts = [column.name for column in raw.columns if column.kind is ColumnKind.TEXT]
+    fitters: list[Fitter] = [NumbersFitter(numbers)] if numbers else []
+    fitters += [CategoriesFitter(categories)] if categories else []
+    return fitters + [TextFitter(name, f"text_{index}" if index else "text") for index, name in enumerate(texts)]
 
 
 def _is_complete(folder: Path) -> bool:

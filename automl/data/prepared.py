@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import zipfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from automl.data.encoding import Encoding
-from automl.data.raw import Array
-from automl.data.splits import Rows
+from automl.data.encoding import Encoding, encoding_from_json
+from automl.data.model_rows import ModelRows, to_model_rows
+from automl.data.raw import Array, Batch
+from automl.data.splits import Rows, fold_rows
 from automl.dataset_spec import DatasetSpec
 from automl.errors import DataError, RequestError
 
@@ -19,7 +21,10 @@ MappedArray: TypeAlias = "np.memmap[Any, np.dtype[Any]]"
 
 SPEC_FILE = "spec.json"
 ENCODING_FILE = "encoding.json"
-EXAMPLE_FILE = "raw_example.npy"
+EXAMPLE_FILE = "raw_example.npz"
+ROWS_FILE = "rows.npz"
+FOLDS_FILE = "folds.npy"
+WEIGHTS_FILE = "weights.npy"
 TEST_FOLDER = "test"
 
 
@@ -54,7 +59,7 @@ class PreparedDataset:
     Attributes:
         folder: Where its arrays lie.
         spec: What models and search spaces may know of it.
-        encodings: How each input was encoded.
+        encodings: How each input was encoded, in the order of `spec.inputs`.
     """
 
     folder: Path
@@ -71,9 +76,9 @@ class PreparedDataset:
         try:
             spec = DatasetSpec.from_json(json.loads((folder / SPEC_FILE).read_text("utf-8")))
             encodings = json.loads((folder / ENCODING_FILE).read_text("utf-8"))
-            prepared = cls(folder=folder, spec=spec, encodings=tuple(Encoding.from_json(one) for one in encodings))
+            prepared = cls(folder=folder, spec=spec, encodings=tuple(map(encoding_from_json, encodings)))
             prepared._check_complete()
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             reason = " ".join(str(error).split())
             raise DataError(
                 f"no complete prepared dataset in {folder} ({reason}); prepare the dataset again"
@@ -94,36 +99,69 @@ class PreparedDataset:
             raise RequestError(
                 f"expected the split 'train' or 'validation', received {name!r}; the test split is sealed"
             )
-        return self._open_split(name)
+        if fold is None and not self.spec.folds:
+            return self._open_split(name)
+        if fold is None or not 0 <= fold < self.spec.folds:
+            raise RequestError(f"expected a fold from 0 to {self.spec.folds - 1}, received {fold}")
+        pool = self._open_split("train")
+        train, validation = fold_rows(np.load(self.folder / FOLDS_FILE, allow_pickle=False), fold)
+        return replace(pool, chosen=train if name == "train" else validation)
 
     def sealed_test(self) -> Split:
         """Open the sealed test rows: only the finalists' last evaluation calls this, once a study."""
         return self._open_split(TEST_FOLDER)
 
-    def raw_example(self) -> Array:
-        """Return at most five raw training rows, in the source's dtype: shape (rows, *raw_shape)."""
-        example: Array = np.load(self.folder / EXAMPLE_FILE, allow_pickle=False)
-        return example
+    def raw_example(self) -> ModelRows:
+        """Return at most five raw training rows as the final model takes them (`to_model_rows`)."""
+        stored = _arrays(self.folder / EXAMPLE_FILE)
+        rows = [stored[f"input_{index}"] for index in range(len(self.spec.raw_inputs))]
+        if len(rows) == 1:
+            return rows[0]
+        return {one.name: values for one, values in zip(self.spec.raw_inputs, rows, strict=True)}
+
+    def source_rows(self, name: Literal["train", "validation", "test"]) -> Rows:
+        """Return which of the source's training rows a split holds, ascending; none of a test split that was given."""
+        return _arrays(self.folder / ROWS_FILE)[name]
 
     def _open_split(self, name: str) -> Split:
         folder = self.folder / name
+        weights = folder / WEIGHTS_FILE
         return Split(
             inputs=tuple(_map(folder / f"x{index}.npy") for index in range(len(self.spec.inputs))),
             outputs=tuple(_map(folder / f"y{index}.npy") for index in range(len(self.spec.outputs))),
+            weights=_map(weights) if weights.exists() else None,
         )
 
     def _check_complete(self) -> None:
         """Open every array: a missing or shortened file cannot be mapped."""
-        expected = {
-            "train": self.spec.train_rows,
-            "validation": self.spec.validation_rows,
-            TEST_FOLDER: self.spec.test_rows,
-        }
+        folds = self.spec.folds
+        pool = self.spec.train_rows + self.spec.validation_rows if folds else self.spec.train_rows
+        expected = {"train": pool, "validation": self.spec.validation_rows, TEST_FOLDER: self.spec.test_rows}
+        if folds:
+            del expected["validation"]
+            np.load(self.folder / FOLDS_FILE, mmap_mode="r", allow_pickle=False)
         for name, rows in expected.items():
             split = self._open_split(name)
-            if any(len(array) != rows for array in (*split.inputs, *split.outputs)):
+            arrays = [*split.inputs, *split.outputs, *([] if split.weights is None else [split.weights])]
+            if any(len(array) != rows for array in arrays):
                 raise ValueError(f"{name} has not {rows} rows")
         self.raw_example()
+        self.source_rows("train")
+
+
+def write_example(folder: Path, batch: Batch, spec: DatasetSpec) -> None:
+    """Write raw rows that `PreparedDataset.raw_example` gives back."""
+    rows = to_model_rows(batch, spec)
+    values = list(rows.values()) if isinstance(rows, dict) else [rows]
+    arrays = {f"input_{index}": one for index, one in enumerate(values)}
+    np.savez(folder / EXAMPLE_FILE, **arrays)  # type: ignore[arg-type]
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    if path.exists() and not zipfile.is_zipfile(path):  # numpy would leave it open
+        raise ValueError(f"{path.name} is cut off")
+    with np.load(path, allow_pickle=False) as stored:
+        return dict(stored)
 
 
 def _map(path: Path) -> MappedArray:

@@ -13,11 +13,13 @@ several columns of 0 and 1                                            `multilabe
 several columns of other numbers                                      `regression`
 ===================================================================== =====================================
 
-A target of shape (rows, 1) counts as (rows,).
+A target of shape (rows, 1) counts as (rows,). Several targets count as the columns of one, where that gives labels or
+numbers alike; otherwise, or where each has a requested task of its own, each is an output.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,11 +46,11 @@ class Target:
     """A target that can be learned.
 
     Attributes:
-        name: Its name.
+        name: Its name; several names separated by commas where it was made of several targets.
         task: What is predicted.
         y_train: Shape (rows,), or (rows, units) for multilabel and several regression targets.
         y_test: The same of a given test split, or None.
-        labels: Classes in sorted order, or the numbers of the label columns; empty for regression.
+        labels: Classes in sorted order, or the names (else numbers) of the label columns; empty for regression.
     """
 
     name: str
@@ -71,35 +73,106 @@ class Target:
         )
 
 
-def read_target(raw: RawDataset, *, task: Task | None) -> Target:
-    """Infer or check the task, and check that the target can be learned.
+def read_targets(raw: RawDataset, *, task: Task | Sequence[Task] | None) -> tuple[Target, ...]:
+    """Infer or check the tasks, and check that the targets can be learned.
 
     Args:
         raw: The dataset.
-        task: The requested task, or None to infer it.
+        task: The requested task, one for each target (an output each), or None to infer.
 
     Raises:
-        DataError: The target does not fit the task, has missing values, a single class, a class of a single
-            row, or fewer than ten rows.
+        DataError: A target does not fit its task, has missing values, a single class, a class of a single row, or fewer
+            than ten rows; or there are not as many tasks as targets.
     """
-    name = f"{raw.name}: the target {raw.target!r}"
-    if len(raw.y_train) < FEWEST_ROWS:
-        raise DataError(
-            f"{raw.name}: expected at least {FEWEST_ROWS} rows, received {len(raw.y_train)}; give more data"
-        )
-    y_train = _tidy(name, raw.y_train)
-    y_test = None if raw.y_test is None else _tidy(f"{name} of the test split", raw.y_test)
+    rows = raw.train.count
+    if rows < FEWEST_ROWS:
+        raise DataError(f"{raw.name}: expected at least {FEWEST_ROWS} rows, received {rows}; give more data")
+    columns = [_tidied(raw, name) for name in raw.targets]
+    if task is not None and not isinstance(task, Task):
+        if len(task) != len(columns):
+            raise DataError(f"{raw.name}: expected one task, or one for each of {len(columns)} targets: {listed(raw)}")
+        return tuple(_target(column, one) for column, one in zip(columns, task, strict=True))
+    if len(columns) > 1 and _are_one(columns, task):
+        return (_joined(columns, task),)
+    return tuple(_target(column, task) for column in columns)
+
+
+def listed(raw: RawDataset) -> str:
+    """Return the names of a dataset's targets."""
+    return ", ".join(map(repr, raw.targets))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Tidied:
+    """A target as numbers, booleans or text without needless axes; `label` is what messages call it."""
+
+    name: str
+    label: str
+    y_train: Array
+    y_test: Array | None
+    names: tuple[str, ...] = ()  # of the columns, where several targets became one
+
+
+def _tidied(raw: RawDataset, name: str) -> _Tidied:
+    label = f"{raw.name}: the target {name!r}"
+    y_test = raw.test_targets.get(name)
+    return _Tidied(
+        name=name,
+        label=label,
+        y_train=_tidy(label, raw.targets[name]),
+        y_test=None if y_test is None else _tidy(f"{label} of the test split", y_test),
+    )
+
+
+def _are_one(columns: Sequence[_Tidied], task: Task | None) -> bool:
+    """Return True where several targets are labels, a one-hot class, or numbers: one output."""
+    if any(column.y_train.ndim != 1 or column.y_train.dtype.kind == "U" for column in columns):
+        return False
+    if task is not None:
+        return task in (Task.MULTILABEL, Task.REGRESSION) or _is_one_hot(_matrix(columns))
+    labels = all(_is_zero_one(column.y_train) for column in columns)
+    return labels or all(_infer(column.y_train) is Task.REGRESSION for column in columns)
+
+
+def _matrix(columns: Sequence[_Tidied]) -> Array:
+    return np.column_stack([column.y_train for column in columns])
+
+
+def _joined(columns: Sequence[_Tidied], task: Task | None) -> Target:
+    """Return several targets as one; its labels are their names."""
+    for column in columns:
+        _check_varies(column.label, column.y_train)
+    tests = [column.y_test for column in columns if column.y_test is not None]
+    names = tuple(column.name for column in columns)
+    one = _Tidied(
+        name=",".join(names),
+        label=f"{columns[0].label} and {len(columns) - 1} more",
+        y_train=_matrix(columns),
+        y_test=np.column_stack(tests) if tests else None,
+        names=names,
+    )
+    return _target(one, task)
+
+
+def _target(column: _Tidied, task: Task | None) -> Target:
+    y_train, y_test, label = column.y_train, column.y_test, column.label
     resolved = _infer(y_train) if task is None else task
     if resolved in _CLASSES and _is_one_hot(y_train):
-        y_train, y_test = y_train.argmax(axis=1), _one_hot_test_classes(name, y_test)
-    _check_varies(name, y_train)
-    _check_task(name, resolved, y_train)
+        y_test = _one_hot_test_classes(label, y_test)
+        y_train = y_train.argmax(axis=1)
+        if column.names:
+            names = np.array(column.names)
+            y_train, y_test = names[y_train], None if y_test is None else names[y_test]
+    _check_varies(label, y_train)
+    _check_task(label, resolved, y_train)
     if resolved in _CLASSES:
-        return _class_target(raw, resolved, name, y_train, y_test)
+        return _class_target(column.name, resolved, label, y_train, y_test)
     if y_test is not None:
-        _check_test_fits(name, resolved, y_test)
-    labels = tuple(range(y_train.shape[1])) if resolved is Task.MULTILABEL else ()
-    return Target(name=raw.target, task=resolved, y_train=y_train, y_test=y_test, labels=labels)
+        _check_test_fits(label, resolved, y_test)
+    labels: tuple[Any, ...] = ()
+    if resolved is Task.MULTILABEL:
+        labels = column.names or tuple(range(y_train.shape[1]))
+    return Target(name=column.name, task=resolved, y_train=y_train, y_test=y_test, labels=labels)
 
 
 def encode_target(y: Array, spec: OutputSpec) -> Array:
@@ -204,7 +277,7 @@ def _check_classes(name: str, task: Task, y: Array) -> None:
         )
 
 
-def _class_target(raw: RawDataset, task: Task, name: str, y_train: Array, y_test: Array | None) -> Target:
+def _class_target(target: str, task: Task, name: str, y_train: Array, y_test: Array | None) -> Target:
     labels = tuple(np.unique(y_train).tolist())
     if y_test is not None:
         unknown = sorted(set(y_test.tolist()) - set(labels), key=str)
@@ -213,7 +286,7 @@ def _class_target(raw: RawDataset, task: Task, name: str, y_train: Array, y_test
                 f"{name} of the test split has the class {unknown[0]!r}, which no training row has; known: "
                 f"{', '.join(map(repr, labels[:MOST_INFERRED_CLASSES]))}"
             )
-    return Target(name=raw.target, task=task, y_train=y_train, y_test=y_test, labels=labels)
+    return Target(name=target, task=task, y_train=y_train, y_test=y_test, labels=labels)
 
 
 def _check_test_fits(name: str, task: Task, y_test: Array) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from automl.data import PreparedDataset, RawDataset, load, prepare, raw_from_arrays
 from automl.data.prepare import _published
-from automl.dataset_spec import DatasetSpec, InputKind, Task
+from automl.data.raw import ARRAY_FEATURE, ArrayRows
+from automl.dataset_spec import Column, ColumnKind, DatasetSpec, InputKind, RawInput, Task
 from automl.errors import DataError, RequestError, SurroundingsError
 
 Numbered = Callable[..., RawDataset]
@@ -37,6 +38,31 @@ def _raw_rows(prepared: PreparedDataset, encoded: np.ndarray) -> list[float]:
     return [round(2 * float(row)) / 2 for row in rows]
 
 
+def _array(raw: RawDataset) -> np.ndarray:
+    assert isinstance(raw.train, ArrayRows)
+    return raw.train.arrays[ARRAY_FEATURE]
+
+
+def _table(rows: int = 200, **targets: np.ndarray) -> RawDataset:
+    """Return columns of every kind; the number column holds the row's number, every seventh is missing."""
+    numbers = np.arange(rows, dtype=np.float64)
+    arrays = {
+        "number": np.where(numbers % 7 == 0, np.nan, numbers),
+        "when": numbers / 2,
+        "colour/tint": np.array(["red", "blue", "", "red"], dtype=object)[np.arange(rows) % 4],
+        "story": np.array([f"row {row} of many" for row in range(rows)], dtype=object),
+    }
+    kinds = (ColumnKind.NUMBER, ColumnKind.DATE, ColumnKind.CATEGORY, ColumnKind.TEXT)
+    return RawDataset(
+        name="table",
+        columns=tuple(Column(name=name, kind=kind) for name, kind in zip(arrays, kinds, strict=True)),
+        is_array=False,
+        train=ArrayRows(arrays),
+        targets=targets or {"target": np.arange(rows) % 2},
+        content_hash="a table",
+    )
+
+
 def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(file): (file.stat().st_mtime_ns, file.stat().st_ino) for file in folder.rglob("*") if file.is_file()}
 
@@ -45,7 +71,8 @@ def test_the_spec_says_what_was_prepared(cache: Path) -> None:
     prepared = _prepare(load("iris"), cache)
     spec = prepared.spec
     assert (spec.name, spec.train_rows, spec.validation_rows, spec.test_rows) == ("iris", 96, 24, 30)
-    assert (spec.inputs[0].kind, spec.inputs[0].columns[0]) == (InputKind.NUMERIC, "sepal length (cm)")
+    assert (spec.inputs[0].kind, spec.columns[0].name) == (InputKind.NUMERIC, "sepal length (cm)")
+    assert spec.raw_inputs == (RawInput(name="input", dtype="float32", shape=(4,)),)
     assert (spec.output.units, spec.output.labels[0], len(spec.fingerprint)) == (3, "setosa", 16)
     assert prepared.folder == cache / spec.fingerprint
     assert DatasetSpec.from_json(json.loads((prepared.folder / "spec.json").read_text())) == spec
@@ -113,9 +140,9 @@ def test_scaling_is_fitted_on_training_rows_only(numbered: Numbered, cache: Path
             _raw_rows(prepared, prepared.sealed_test().inputs[0]),
         ]
     ).astype(int)
-    x = raw.x_train.copy()
+    x = _array(raw).copy()
     x[held] += 1e6
-    changed = raw_from_arrays(raw.name, x, raw.y_train, content_hash=raw.content_hash)
+    changed = replace(raw, train=ArrayRows({ARRAY_FEATURE: x}))
     again = _prepare(changed, cache / "other")
     assert again.encodings == prepared.encodings
     np.testing.assert_array_equal(again.split("train").inputs[0], train.inputs[0])
@@ -125,14 +152,16 @@ def test_the_raw_example_holds_raw_training_rows(cache: Path) -> None:
     raw = load("digits")
     prepared = _prepare(raw, cache)
     example = prepared.raw_example()
-    assert (example.shape, example.dtype) == ((5, 64), raw.x_train.dtype)
-    np.testing.assert_array_equal(prepared.encodings[0].encode(example), prepared.split("train").inputs[0][:5])
+    assert isinstance(example, np.ndarray)
+    assert (example.shape, example.dtype) == ((5, 64), _array(raw).dtype)
+    encoded = prepared.encodings[0].encode({ARRAY_FEATURE: example})
+    np.testing.assert_array_equal(encoded, prepared.split("train").inputs[0][:5])
 
 
 def test_images_and_two_classes(cache: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 6, 4), dtype=np.uint8)
     prepared = _prepare(raw_from_arrays("m", images, np.arange(50) % 2 == 0), cache)
-    assert (prepared.spec.inputs[0].raw_shape, prepared.spec.input_shape) == ((6, 4), (6, 4, 1))
+    assert (prepared.spec.raw_inputs[0].shape, prepared.spec.input_shape) == ((6, 4), (6, 4, 1))
     assert prepared.spec.output.labels == (False, True)
     assert prepared.split("train").outputs[0].shape == (32, 1)
     assert PreparedDataset.open(prepared.folder).spec == prepared.spec
@@ -152,7 +181,7 @@ def test_what_makes_another_dataset(cache: Path) -> None:
         _prepare(raw, cache),
         _prepare(raw, cache, split_seed=1),
         _prepare(raw, cache, task=Task.REGRESSION),
-        _prepare(replace(raw, target="other"), cache),
+        _prepare(replace(raw, targets={"other": raw.targets["target"]}), cache),
         _prepare(replace(raw, content_hash="0"), cache),
         _prepare(replace(raw, test_hash="0"), cache),
     ]
@@ -168,13 +197,13 @@ def test_a_copy_under_another_name_shares_the_arrays(cache: Path) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 def test_unusable_features_are_refused(cache: Path, value: float) -> None:
     raw = load("iris")
-    x = raw.x_train.copy()
+    x = _array(raw).copy()
     x[3:5, 1] = value
-    bad = replace(raw, x_train=x, columns=("a", "b", "c", "d"))
+    bad = replace(raw, train=ArrayRows({ARRAY_FEATURE: x}), columns=tuple(Column(name=name) for name in "abcd"))
     with pytest.raises(DataError, match="in 2 of 150 rows, columns 'b'; expected finite numbers"):
         _prepare(bad, cache)
     with pytest.raises(DataError, match="of the test split hold"):
-        _prepare(replace(raw, x_test=x, y_test=raw.y_train), cache)
+        _prepare(replace(raw, test=ArrayRows({ARRAY_FEATURE: x}), test_targets=raw.targets), cache)
     assert not cache.exists() or not list(cache.iterdir())
 
 
@@ -183,12 +212,6 @@ def test_arrays_without_columns_count_rows_only(cache: Path) -> None:
     x[4] = np.nan
     with pytest.raises(DataError, match="in 1 of 20 rows; expected finite"):
         _prepare(raw_from_arrays("m", x, np.arange(20) % 2), cache)
-
-
-def test_missing_cells_of_a_csv_are_refused(tmp_path: Path, cache: Path) -> None:
-    (tmp_path / "m.csv").write_text("\n".join(["a,b,y", *(f"{row},,{row % 2}" for row in range(20))]))
-    with pytest.raises(DataError, match="20 of 20 rows, columns 'b'"):
-        _prepare(load(str(tmp_path / "m.csv"), target="y"), cache)
 
 
 def test_a_killed_process_leaves_nothing_that_can_be_read(cache: Path) -> None:
@@ -241,7 +264,9 @@ def test_two_processes_at_once_both_end_well(cache: Path) -> None:
     assert PreparedDataset.open(folder) == _prepare(load("iris"), cache)
 
 
-@pytest.mark.parametrize("damage", ["spec.json", "encoding.json", "train/x0.npy", "test/y0.npy", "raw_example.npy"])
+@pytest.mark.parametrize(
+    "damage", ["spec.json", "encoding.json", "train/x0.npy", "test/y0.npy", "raw_example.npz", "rows.npz"]
+)
 @pytest.mark.parametrize("how", ["missing", "short"])
 def test_a_damaged_folder_is_prepared_again(cache: Path, damage: str, how: str) -> None:
     prepared = _prepare(load("iris"), cache)
@@ -274,3 +299,122 @@ def test_no_second_copy_of_the_data_is_held(cache: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak_bytes < images.nbytes
+
+
+def test_a_table_becomes_an_input_a_kind(cache: Path) -> None:
+    prepared = _prepare(_table(), cache)
+    spec = prepared.spec
+    assert [(one.name, one.kind) for one in spec.inputs] == [
+        ("numbers", InputKind.NUMERIC),
+        ("categories", InputKind.CATEGORICAL),
+        ("text", InputKind.TEXT),
+    ]
+    assert [(one.name, one.dtype) for one in spec.raw_inputs] == [
+        ("number", "float32"),
+        ("when", "float32"),
+        ("colour_tint", "string"),
+        ("story", "string"),
+    ]
+    train = prepared.split("train")
+    assert [array.dtype for array in train.inputs] == [np.float32, np.int32, np.int32]
+    assert [array.shape for array in train.inputs] == [(128, 3), (128, 1), (128, 4)]
+    example = prepared.raw_example()
+    assert isinstance(example, dict)
+    assert example["story"].shape == (5, 1)
+    assert example["number"].dtype == np.float32
+    assert PreparedDataset.open(prepared.folder) == prepared
+
+
+def test_source_rows_say_where_each_row_comes_from(cache: Path) -> None:
+    prepared = _prepare(_table(), cache)
+    for name, split in (
+        ("train", prepared.split("train")),
+        ("validation", prepared.split("validation")),
+        ("test", prepared.sealed_test()),
+    ):
+        rows = prepared.source_rows(name)  # type: ignore[arg-type]
+        assert split.outputs[0][:, 0].tolist() == (rows % 2).tolist()
+        assert split.inputs[0][:, 2].tolist() == (rows % 7 == 0).tolist()
+
+
+def test_vocabularies_are_of_training_rows_only(cache: Path) -> None:
+    raw = _table()
+    prepared = _prepare(raw, cache)
+    held = np.concatenate([prepared.source_rows("validation"), prepared.source_rows("test")])
+    assert isinstance(raw.train, ArrayRows)
+    colours = raw.train.arrays["colour/tint"].copy()
+    colours[held] = "never seen in training"
+    changed = replace(raw, train=ArrayRows({**raw.train.arrays, "colour/tint": colours}))
+    again = _prepare(changed, cache / "other")
+    assert again.encodings == prepared.encodings
+    assert set(again.sealed_test().inputs[1].ravel().tolist()) == {1}
+
+
+def test_infinite_numbers_of_a_table_are_refused_and_missing_ones_are_not(cache: Path) -> None:
+    raw = _table()
+    assert isinstance(raw.train, ArrayRows)
+    bad = raw.train.arrays["when"].copy()
+    bad[5] = np.inf
+    with pytest.raises(DataError, match=r"the features hold infinity .* in 1 of 200 rows, columns 'when'"):
+        _prepare(replace(raw, train=ArrayRows({**raw.train.arrays, "when": bad})), cache)
+
+
+def test_outputs_of_different_kinds(cache: Path) -> None:
+    prepared = _prepare(_table(kind=np.arange(200) % 3, size=np.linspace(0, 1, 200)), cache)
+    assert [(one.name, one.task, one.units) for one in prepared.spec.outputs] == [
+        ("kind", Task.MULTICLASS, 3),
+        ("size", Task.REGRESSION, 1),
+    ]
+    assert [array.shape for array in prepared.split("train").outputs] == [(128,), (128, 1)]
+
+
+def test_folds_share_one_pool(numbered: Numbered, cache: Path) -> None:
+    raw = numbered(np.arange(100) % 2)
+    prepared = prepare(raw, task=None, split_seed=0, cache=cache, folds=4)
+    spec = prepared.spec
+    assert (spec.folds, spec.train_rows, spec.validation_rows, spec.test_rows) == (4, 60, 20, 20)
+    assert not (prepared.folder / "validation").exists()
+    held: list[int] = []
+    for fold in range(4):
+        train, validation = prepared.split("train", fold=fold), prepared.split("validation", fold=fold)
+        assert train.chosen is not None
+        assert validation.chosen is not None
+        assert (train.rows, validation.rows, len(train.inputs[0])) == (60, 20, 80)
+        assert not set(train.chosen) & set(validation.chosen)
+        held += validation.chosen.tolist()
+    assert sorted(held) == list(range(80))
+    with pytest.raises(RequestError, match="expected a fold from 0 to 3, received None"):
+        prepared.split("train")
+    with pytest.raises(RequestError, match="received 4"):
+        prepared.split("train", fold=4)
+    assert prepared.spec.fingerprint != _prepare(raw, cache).spec.fingerprint
+
+
+def test_balanced_classes_weigh_alike(numbered: Numbered, cache: Path) -> None:
+    y = np.repeat([0, 1], [160, 40])
+    prepared = prepare(numbered(y), task=None, split_seed=0, cache=cache, class_weight="balanced")
+    train = prepared.split("train")
+    assert train.weights is not None
+    labels = train.outputs[0][:, 0]
+    assert train.weights.mean() == pytest.approx(1.0)
+    assert train.weights[labels == 0].sum() == pytest.approx(train.weights[labels == 1].sum(), rel=1e-5)
+    assert prepared.split("validation").weights is None
+
+
+def test_weights_of_rows_are_kept_with_mean_one(numbered: Numbered, cache: Path) -> None:
+    raw = replace(numbered(np.linspace(0, 1, 100)), weights=np.arange(100.0))
+    prepared = _prepare(raw, cache)
+    weights = prepared.split("train").weights
+    assert weights is not None
+    rows = prepared.source_rows("train")
+    np.testing.assert_allclose(weights, rows / rows.mean(), rtol=1e-6)
+
+
+def test_classes_of_a_regression_cannot_be_balanced(numbered: Numbered, cache: Path) -> None:
+    with pytest.raises(DataError, match="--class-weight goes with one target of classes, received regression"):
+        prepare(numbered(np.linspace(0, 1, 50)), task=None, split_seed=0, cache=cache, class_weight="balanced")
+
+
+def test_weights_that_are_all_zero_are_refused(numbered: Numbered, cache: Path) -> None:
+    with pytest.raises(DataError, match="every training row has the weight 0"):
+        _prepare(replace(numbered(np.linspace(0, 1, 50)), weights=np.zeros(50)), cache)

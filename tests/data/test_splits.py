@@ -2,21 +2,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from automl.data import RawDataset
-from automl.data.splits import SplitRows, split_rows
-from automl.data.targets import read_target
+from automl.data.splits import SplitRows, fold_rows, split_rows
+from automl.data.targets import read_targets
 from automl.errors import DataError
 
 Numbered = Callable[..., RawDataset]
 
 
+def _folds(raw: RawDataset, count: int) -> tuple[SplitRows, list[tuple[np.ndarray, np.ndarray]]]:
+    rows = split_rows(read_targets(raw, task=None), raw, seed=0, folds=count)
+    assert rows.folds is not None
+    return rows, [fold_rows(rows.folds, fold) for fold in range(count)]
+
+
 def _split(raw: RawDataset, seed: int = 0) -> SplitRows:
-    return split_rows(read_target(raw, task=None), seed=seed)
+    return split_rows(read_targets(raw, task=None), raw, seed=seed)
 
 
 def _every_row_once(rows: SplitRows, count: int) -> bool:
@@ -88,3 +95,86 @@ def test_a_given_test_split_takes_no_training_rows(numbered: Numbered) -> None:
     assert rows.test is None
     assert (len(rows.train), len(rows.validation)) == (80, 20)
     assert _every_row_once(rows, 100)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_row_of_the_pool_validates_one_fold(numbered: Numbered, name: str) -> None:
+    rows, folds = _folds(numbered(TARGETS[name]), 4)
+    assert rows.test is not None
+    assert (len(rows.train), len(rows.validation), len(rows.test)) == (160, 0, 40)
+    assert sorted(row for _, held in folds for row in held) == list(range(160))
+    for train, held in folds:
+        assert sorted([*train, *held]) == list(range(160))
+        assert 38 <= len(held) <= 42
+
+
+def test_folds_are_stratified(numbered: Numbered) -> None:
+    y = np.repeat([0, 1], [160, 40])
+    rows, folds = _folds(numbered(y), 4)
+    assert [Counter(y[rows.train[held]].tolist()) for _, held in folds] == [{0: 32, 1: 8}] * 4
+
+
+def test_classes_rarer_than_folds_are_split_all_the_same(numbered: Numbered) -> None:
+    y = np.repeat([0, 1, 2], [90, 7, 3])
+    _, folds = _folds(numbered(y), 5)
+    assert sum(len(held) for _, held in folds) == 80
+
+
+def test_groups_stay_together(numbered: Numbered) -> None:
+    groups = np.repeat([f"patient {number}" for number in range(20)], 10)
+    raw = replace(numbered(np.arange(200) % 2), groups=groups)
+    rows = _split(raw)
+    assert rows.test is not None
+    parts = [set(groups[part]) for part in (rows.train, rows.validation, rows.test)]
+    assert all(parts)
+    assert sum(map(len, parts)) == 20
+    pool, folds = _folds(raw, 4)
+    held = [set(groups[pool.train[rows]]) for _, rows in folds]
+    assert sum(map(len, held)) == len(set(groups[pool.train]))
+
+
+@pytest.mark.parametrize(("count", "says"), [(2, "2 groups are left to split"), (1, "1 groups are left to split")])
+def test_too_few_groups_are_refused(numbered: Numbered, count: int, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        _split(replace(numbered(np.arange(100) % 2), groups=np.arange(100) % count))
+
+
+def test_later_rows_are_held_out(numbered: Numbered) -> None:
+    times = np.random.default_rng(0).permutation(200).astype(float)
+    raw = replace(numbered(np.arange(200) % 2), times=times)
+    rows = _split(raw)
+    assert rows.test is not None
+    assert (len(rows.train), len(rows.validation), len(rows.test)) == (128, 32, 40)
+    assert times[rows.train].max() < times[rows.validation].min()
+    assert times[rows.validation].max() < times[rows.test].min()
+    pool, folds = _folds(raw, 3)
+    assert [len(held) for _, held in folds] == [40, 40, 40]
+    for train, held in folds:
+        assert len(train) >= 40
+        assert times[pool.train[train]].max() < times[pool.train[held]].min()
+
+
+def test_rows_of_one_moment_stay_together(numbered: Numbered) -> None:
+    times = np.arange(200) // 15 * 1.0
+    rows = _split(replace(numbered(np.arange(200) % 2), times=times))
+    assert rows.test is not None
+    parts = [set(times[part]) for part in (rows.train, rows.validation, rows.test)]
+    assert sum(map(len, parts)) == len(set(times))
+
+
+def test_times_that_cannot_be_split_are_refused(numbered: Numbered) -> None:
+    with pytest.raises(DataError, match=r"most rows are of one moment, 3\.0"):
+        _split(replace(numbered(np.arange(100) % 2), times=np.full(100, 3.0)))
+
+
+def test_groups_and_times_together_are_refused(numbered: Numbered) -> None:
+    raw = replace(numbered(np.arange(100) % 2), times=np.arange(100.0), groups=np.arange(100) % 9)
+    with pytest.raises(DataError, match="by group or by time, received both"):
+        _split(raw)
+
+
+def test_too_many_folds_are_refused(numbered: Numbered) -> None:
+    with pytest.raises(DataError, match="expected at least 20 groups for so many folds, received 5"):
+        _folds(replace(numbered(np.arange(100) % 2, test_rows=9), groups=np.arange(100) % 5), 20)
+    with pytest.raises(DataError, match="expected at least 20 rows for so many folds, received 12"):
+        _folds(numbered(np.arange(12) % 2, test_rows=9), 20)

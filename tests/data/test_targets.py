@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from automl.data import raw_from_arrays
-from automl.data.targets import Target, encode_target, read_target
+from automl.data.targets import Target, encode_target, read_targets
 from automl.dataset_spec import Task
 from automl.errors import DataError
 
@@ -22,7 +22,8 @@ def _read(y: Any, *, task: Task | None = None, y_test: Any = None) -> Target:
     raw = raw_from_arrays(
         "mine", np.zeros((len(y), 2)), y, x_test, None if y_test is None else np.asarray(y_test), target="t"
     )
-    return read_target(raw, task=task)
+    (target,) = read_targets(raw, task=task)
+    return target
 
 
 @pytest.mark.parametrize(
@@ -174,3 +175,50 @@ def test_regression_is_standardised_on_training_rows_and_back(units: int) -> Non
 def test_a_target_that_is_constant_in_training_is_not_divided_by_zero() -> None:
     target = _read(np.where(NUMBERS < 30, 0.1, NUMBERS))
     assert target.output_spec(np.arange(30)).scale == (1.0,)
+
+
+def _several(*, task: Any = None, test: bool = False, **targets: Any) -> tuple[Target, ...]:
+    arrays = {name: np.asarray(y) for name, y in targets.items()}
+    x = np.zeros((ROWS, 2))
+    raw = raw_from_arrays("mine", x, arrays, *((x, arrays) if test else ()))
+    return read_targets(raw, task=task)
+
+
+def test_several_labels_are_one_output_of_named_labels() -> None:
+    (target,) = _several(even=NUMBERS % 2 == 0, big=NUMBERS > 7, test=True)
+    assert (target.name, target.task, target.labels) == ("even,big", Task.MULTILABEL, ("even", "big"))
+    assert target.y_train.shape == (ROWS, 2)
+    assert target.y_test is not None
+    spec = target.output_spec(NUMBERS)
+    assert spec.units == 2
+    np.testing.assert_array_equal(encode_target(target.y_train, spec)[:3], [[1, 0], [0, 0], [1, 0]])
+
+
+def test_several_columns_of_a_one_hot_class_are_one_class() -> None:
+    columns = {name: ONE_HOT[:, index] for index, name in enumerate(("red", "green", "blue"))}
+    (target,) = _several(**columns)
+    assert (target.task, target.labels) == (Task.MULTICLASS, ("blue", "green", "red"))
+    assert target.y_train[:3].tolist() == ["red", "green", "blue"]
+
+
+def test_several_numbers_are_one_regression() -> None:
+    (target,) = _several(length=NUMBERS * 1.5, width=NUMBERS * -2.0)
+    assert (target.name, target.task, target.y_train.shape) == ("length,width", Task.REGRESSION, (ROWS, 2))
+
+
+def test_targets_of_different_kinds_are_outputs_of_their_own() -> None:
+    income, hours = _several(income=np.array(["low", "high"])[NUMBERS % 2], hours=NUMBERS * 1.5)
+    assert (income.name, income.task, income.labels) == ("income", Task.BINARY, ("high", "low"))
+    assert (hours.name, hours.task) == ("hours", Task.REGRESSION)
+
+
+def test_a_task_for_each_target_gives_an_output_each() -> None:
+    targets = _several(even=NUMBERS % 2, big=NUMBERS % 3, task=[Task.BINARY, Task.REGRESSION])
+    assert [target.task for target in targets] == [Task.BINARY, Task.REGRESSION]
+    with pytest.raises(DataError, match="expected one task, or one for each of 2 targets: 'even', 'big'"):
+        _several(even=NUMBERS % 2, big=NUMBERS > 7, task=[Task.BINARY] * 3)
+
+
+def test_one_of_several_targets_may_not_be_constant() -> None:
+    with pytest.raises(DataError, match="the target 'always' has only one value"):
+        _several(even=NUMBERS % 2, always=np.ones(ROWS))
