@@ -48,10 +48,12 @@ class Column:
     Attributes:
         name: Its name in the source.
         kind: What it holds. Booleans are the numbers 0 and 1, dates are days since 1970-01-01; missing numbers are NaN.
+        date_format: `DATE` in a text file: how dates are written, as `pandas.to_datetime` takes it; otherwise empty.
     """
 
     name: str
     kind: ColumnKind = ColumnKind.NUMBER
+    date_format: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +193,7 @@ class DatasetSpec:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DatasetSpec:
         """Read back what `to_json` gave."""
-        columns = tuple(Column(name=one["name"], kind=ColumnKind(one["kind"])) for one in values["columns"])
+        columns = tuple(Column(**{**one, "kind": ColumnKind(one["kind"])}) for one in values["columns"])
         raw_inputs = tuple(RawInput(**{**one, "shape": tuple(one["shape"])}) for one in values["raw_inputs"])
         inputs = tuple(InputSpec(**{**_with_tuples(one), "kind": InputKind(one["kind"])}) for one in values["inputs"])
         outputs = tuple(OutputSpec(**{**_with_tuples(one), "task": Task(one["task"])}) for one in values["outputs"])

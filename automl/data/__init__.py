@@ -10,13 +10,16 @@ from automl.data.encoding import (
     NumbersEncoding,
 )
 from automl.data.model_rows import ModelRows, to_model_rows
+from automl.data.new_rows import new_rows
 from automl.data.prepare import prepare
 from automl.data.prepared import PreparedDataset, Split
+from automl.data.python_objects import load_object
 from automl.data.raw import Batch, RawDataset, RowSource, raw_from_arrays
-from automl.data.sources import DatasetInfo, known_datasets, load
+from automl.data.sources import SOURCE_KINDS, DatasetInfo, known_datasets, load
 from automl.data.text_encoding import TextEncoding
 
 __all__ = [
+    "SOURCE_KINDS",
     "ArrayEncoding",
     "Batch",
     "CategoriesEncoding",
@@ -32,6 +35,8 @@ __all__ = [
     "TextEncoding",
     "known_datasets",
     "load",
+    "load_object",
+    "new_rows",
     "prepare",
     "raw_from_arrays",
     "to_model_rows",

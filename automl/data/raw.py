@@ -217,6 +217,20 @@ def hash_arrays(*arrays: Array | None) -> str:
     return digest.hexdigest()
 
 
+def hash_columns(*parts: Batch) -> str:
+    """Return the SHA-256, hexadecimal, of arrays by name, of which object ones hold `str`."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{len(part)}".encode())
+        for name, array in part.items():
+            digest.update(f"{name}\0".encode())
+            if array.dtype == object:
+                digest.update("\0".join([str(len(array)), *array.tolist()]).encode("utf-8", "surrogatepass"))
+            else:
+                digest.update(hash_arrays(array).encode())
+    return digest.hexdigest()
+
+
 def is_uint8_image(x: Array) -> bool:
     """Return True when an array of rows is known to hold pixels from 0 to 255."""
     return x.dtype == np.uint8 and is_image(x.dtype, x.shape[1:])

@@ -1,146 +1,191 @@
-"""Where datasets come from: built-in names and files. `load` gives a `RawDataset`, not split or encoded."""
+"""Where datasets come from: built-in names, files, folders and other collections' clients.
+
+`load` gives a `RawDataset`, not split or encoded. How each kind is read is said in a module of its own.
+"""
 
 from __future__ import annotations
 
-import logging
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
-import numpy as np
-
-from automl.data.files import check_file, hash_file, listing, read_csv, read_npz
+from automl.data.built_in import DatasetInfo, known_datasets, load_built_in
+from automl.data.clients import CLIENTS, load_from_client
+from automl.data.file_trees import FileTree
+from automl.data.files import FILE_KINDS, check_path, hash_file, listing, read_npz
+from automl.data.idx_files import find_idx, is_idx, load_idx
+from automl.data.images import IMAGE_SUFFIXES, load_images
 from automl.data.raw import Array, RawDataset, raw_from_arrays
-from automl.dataset_spec import Task
+from automl.data.table_files import TABLE_SUFFIXES, open_table, table_suffix
+from automl.data.tables import Roles, table_dataset
+from automl.data.texts import TEXT_SUFFIXES, load_texts
 from automl.errors import DataError, UnknownNameError
 
-_log = logging.getLogger(__name__)
+__all__ = ["SOURCE_KINDS", "DatasetInfo", "known_datasets", "load"]
 
-_SUFFIXES = (".csv", ".npz")
-_DIGITS_SCALE = 16.0  # load_digits counts the inked pixels of 4 x 4 blocks
+SOURCE_KINDS = f"a built-in name, {', '.join(f'{client}:NAME' for client in CLIENTS)}, or a path to {FILE_KINDS}"
+"""Everything that `load` takes, for errors and help."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetInfo:
-    """What is known of a built-in dataset without loading it.
+class _Options:
+    """The options of `load`."""
 
-    Attributes:
-        name: Its name.
-        description: One line for people.
-        task: What is predicted.
-        rows: All rows, a given test split included.
-        needs_network: True when the first use downloads it.
-    """
+    target: str | Sequence[str] | None
+    test: str | None
+    encoding: str | None
+    group: str | None
+    time_column: str | None
+    sample_weight: str | None
+    strict: bool
 
-    name: str
-    description: str
-    task: Task
-    rows: int
-    needs_network: bool = False
+    def refuse(self, label: str, kind: str, *options: str) -> None:
+        """Refuse options that mean nothing for a kind of source."""
+        for option in options:
+            value = getattr(self, option)
+            if value not in (None, False):
+                flag = f"--{option.replace('_', '-')}"
+                raise DataError(f"{flag} does not go with {kind}, received {value!r} for {label!r}; leave it out")
 
+    def roles(self, label: str, columns: Sequence[str]) -> Roles:
+        """Return what a table's columns are for.
 
-_BUILT_IN = (
-    DatasetInfo(name="digits", description="handwritten digits, 8 x 8 pixels", task=Task.MULTICLASS, rows=1797),
-    DatasetInfo(name="iris", description="three species by four measures", task=Task.MULTICLASS, rows=150),
-    DatasetInfo(name="wine", description="three growers by 13 analyses", task=Task.MULTICLASS, rows=178),
-    DatasetInfo(name="breast_cancer", description="tumours by 30 measures of cells", task=Task.BINARY, rows=569),
-    DatasetInfo(name="diabetes", description="progression after a year, 10 measures", task=Task.REGRESSION, rows=442),
-    DatasetInfo(
-        name="mnist",
-        description="handwritten digits, 28 x 28 pixels",
-        task=Task.MULTICLASS,
-        rows=70_000,
-        needs_network=True,
-    ),
-    DatasetInfo(
-        name="fashion_mnist",
-        description="clothes, 28 x 28 pixels",
-        task=Task.MULTICLASS,
-        rows=70_000,
-        needs_network=True,
-    ),
-    DatasetInfo(
-        name="cifar10",
-        description="ten kinds of things, 32 x 32 pixels in colour",
-        task=Task.MULTICLASS,
-        rows=60_000,
-        needs_network=True,
-    ),
-)
-_KNOWN: Mapping[str, DatasetInfo] = MappingProxyType({info.name: info for info in _BUILT_IN})
+        Raises:
+            DataError: No target is named.
+        """
+        if not self.target:
+            raise DataError(
+                f"{label}: which column is the target? give --target COLUMN, one of: {listing(tuple(columns))}"
+            )
+        return Roles.parse(
+            self.target, group=self.group, time_column=self.time_column, sample_weight=self.sample_weight
+        )
 
 
-def known_datasets() -> Mapping[str, DatasetInfo]:
-    """Return every built-in dataset by name.
-
-    Example:
-        >>> known_datasets()["iris"].rows
-        150
-    """
-    return _KNOWN
+_TABLE_OPTIONS = ("target", "group", "time_column", "sample_weight")
 
 
-def load(source: str, *, target: str | None = None, test: str | None = None) -> RawDataset:
-    """Load a dataset from a built-in name, an .npz file or a numeric .csv file.
+def load(
+    source: str,
+    *,
+    target: str | Sequence[str] | None = None,
+    test: str | None = None,
+    encoding: str | None = None,
+    group: str | None = None,
+    time_column: str | None = None,
+    sample_weight: str | None = None,
+    strict: bool = False,
+) -> RawDataset:
+    """Load a dataset from a built-in name, a file, a folder, or another collection.
 
     Args:
-        source: A name of `known_datasets()`, or the path of a file; a file's dataset is named by its stem. An
-            .npz file has `x_train` and `y_train`, and perhaps `x_test` and `y_test`; a .csv file has a header
-            line.
-        target: Name of the target column; for .csv files only, and needed there.
-        test: Path of a file of the same kind whose rows are the test split. Of an .npz file these are
-            `x_test` and `y_test` where it has them, otherwise `x_train` and `y_train`.
+        source: A name of `known_datasets()`, `openml:ID`, `tfds:NAME`, `hf:NAME`, or a path; a path's dataset is
+            named by its stem. A table has a header line; an .npz file has `x_train` and `y_train`, and perhaps
+            `x_test` and `y_test`; images and texts lie in a folder for each class, perhaps within `train` and `test`.
+        target: Names of the target columns of a table, an output each; one text may hold several with commas.
+        test: Path of the same kind whose rows are the test split. Of an .npz file these are `x_test` and `y_test`
+            where it has them, otherwise `x_train` and `y_train`.
+        encoding: Encoding of text files; guessed if None.
+        group: Column of a table whose equal values stay together in one split; no feature.
+        time_column: Column of numbers or dates that splits are ordered by; it stays a feature.
+        sample_weight: Column of weights of the rows in the training loss; no feature.
+        strict: Refuse damaged images instead of skipping them.
 
     Raises:
-        UnknownNameError: There is no such dataset, or no such target column.
-        DataError: The file is missing or malformed, or does not fit the other arguments.
+        UnknownNameError: There is no such dataset, or no such column.
+        DataError: The source is missing or malformed, or does not fit the other arguments.
 
     Example:
-        >>> load("iris").x_train.shape
-        (150, 4)
+        >>> load("iris").train.count
+        150
     """
-    if source in _KNOWN:
-        _refuse_file_options(source, target=target, test=test)
-        return _load_from_keras(source) if _KNOWN[source].needs_network else _load_from_sklearn(source)
-    path = _as_path(source)
-    if path.suffix.lower() == ".csv":
-        return _load_csv(path, target, None if test is None else _as_test_path(test, like=path))
-    if target is not None:
-        raise DataError(
-            f"{path}: --target names a column of a .csv file, received {target!r} for an .npz; leave it out"
+    options = _Options(
+        target=target,
+        test=test,
+        encoding=encoding,
+        group=group,
+        time_column=time_column,
+        sample_weight=sample_weight,
+        strict=strict,
+    )
+    if source in known_datasets():
+        options.refuse(source, "a built-in dataset", *_TABLE_OPTIONS, "test", "encoding", "strict")
+        return load_built_in(source)
+    client, _, name = source.partition(":")
+    if client in CLIENTS and name:
+        options.refuse(source, f"{client}:NAME", "test", "encoding", "strict")
+        return load_from_client(
+            client, name, target=target, group=group, time_column=time_column, sample_weight=sample_weight
         )
-    return _load_npz(path, None if test is None else _as_test_path(test, like=path))
-
-
-def _refuse_file_options(name: str, *, target: str | None, test: str | None) -> None:
-    for option, value in (("--target", target), ("--test", test)):
-        if value is not None:
-            raise DataError(f"{option} goes with a file, received {value!r} for the built-in {name!r}; leave it out")
+    return _load_path(_as_path(source), options)
 
 
 def _as_path(source: str) -> Path:
     path = Path(source).expanduser()
     looks_like_path = bool(path.suffix) or path.name != source or path.exists()
     if not source or not looks_like_path:
-        raise UnknownNameError("dataset", source, _KNOWN, also="or a path to a .npz or .csv file")
-    check_file(path)
-    if path.suffix.lower() not in _SUFFIXES:
-        raise DataError(f"{path}: expected a .npz or .csv file, received {path.suffix or 'no extension'}; convert it")
+        raise UnknownNameError("dataset", source, known_datasets(), also=f"or a path to {FILE_KINDS}")
+    check_path(path)
     return path
 
 
-def _as_test_path(test: str, *, like: Path) -> Path:
+def _load_path(path: Path, options: _Options) -> RawDataset:
+    test = None if options.test is None else _as_test_path(options.test, path)
+    if (path.is_dir() and find_idx(path, "train", "images") is not None) or (path.is_file() and is_idx(path)):
+        options.refuse(str(path), "IDX files", *_TABLE_OPTIONS, "encoding", "strict")
+        return load_idx(path, test=test)
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return _load_tree(path, test, options)
+    if path.suffix.lower() == ".npz":
+        options.refuse(str(path), "an .npz file, only with tables", *_TABLE_OPTIONS)
+        options.refuse(str(path), "an .npz file", "encoding", "strict")
+        return _load_npz(path, test)
+    if table_suffix(path) in TABLE_SUFFIXES:
+        options.refuse(str(path), "a table", "strict")
+        return _load_table(path, test, options)
+    raise DataError(f"{path}: expected {FILE_KINDS}, received {path.suffix or 'no extension'}; convert it")
+
+
+def _as_test_path(test: str, like: Path) -> Path:
     path = Path(test).expanduser()
-    check_file(path)
-    if path.suffix.lower() != like.suffix.lower():
-        raise DataError(f"--test: expected a {like.suffix.lower()} file like the training data, received {test!r}")
+    check_path(path)
+    if _family(path) != _family(like):
+        what = "a folder or .zip" if _family(like) == "tree" else f"a {like.suffix.lower()} file"
+        raise DataError(f"--test: expected {what} like the training data, received {test!r}")
+    if path.resolve() == like.resolve():
+        raise _same_source(path)
     return path
+
+
+def _family(path: Path) -> str:
+    """What may stand in for another as a test split."""
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return "tree"
+    if is_idx(path):
+        return "idx"
+    return "table" if table_suffix(path) in TABLE_SUFFIXES else path.suffix.lower()
+
+
+def _same_source(test: Path) -> DataError:
+    return DataError(f"--test {test} is the training file itself; expected other rows, or leave out --test")
+
+
+def _load_tree(path: Path, test: Path | None, options: _Options) -> RawDataset:
+    options.refuse(str(path), "a folder or .zip of classes", *_TABLE_OPTIONS)
+    tree = FileTree.open(path)
+    test_tree = None if test is None else FileTree.open(test)
+    name = path.stem if path.is_file() else path.resolve().name
+    images, texts = tree.with_suffix(IMAGE_SUFFIXES), tree.with_suffix(TEXT_SUFFIXES)
+    if images:
+        options.refuse(str(path), "images", "encoding")
+        return load_images(name, tree, images, test=test_tree, strict=options.strict)
+    if texts:
+        options.refuse(str(path), "texts", "strict")
+        return load_texts(name, tree, texts, test=test_tree, encoding=options.encoding)
+    raise DataError(
+        f"{path}: expected a folder for each class with images ({', '.join(IMAGE_SUFFIXES)}) or texts (.txt), or the "
+        f"IDX files of MNIST; found {len(tree.names)} other files"
+    )
 
 
 def _load_npz(path: Path, test: Path | None) -> RawDataset:
@@ -152,7 +197,16 @@ def _load_npz(path: Path, test: Path | None) -> RawDataset:
                 f"{path} has a test split of its own (x_test, y_test); leave out --test, or drop that split"
             )
         x_test, y_test = _test_arrays(read_npz(test))
-    return raw_from_arrays(path.stem, arrays["x_train"], arrays["y_train"], x_test, y_test, **_identity(path, test))
+    content_hash, test_hash = _hashes(path, test)
+    return raw_from_arrays(
+        path.stem,
+        arrays["x_train"],
+        arrays["y_train"],
+        x_test,
+        y_test,
+        content_hash=content_hash,
+        test_hash=test_hash,
+    )
 
 
 def _test_arrays(arrays: Mapping[str, Array]) -> tuple[Array | None, Array | None]:
@@ -160,74 +214,30 @@ def _test_arrays(arrays: Mapping[str, Array]) -> tuple[Array | None, Array | Non
     return arrays.get(f"x_{part}"), arrays.get(f"y_{part}")
 
 
-def _load_csv(path: Path, target: str | None, test: Path | None) -> RawDataset:
-    table = read_csv(path, target=target)
-    x_test = y_test = None
-    if test is not None:
-        other = read_csv(test, target=target)
-        _check_same_columns(test, other.columns, table.columns)
-        x_test = other.x[:, [other.columns.index(name) for name in table.columns]]
-        y_test = other.y
-    return raw_from_arrays(
-        path.stem,
-        table.x,
-        table.y,
-        x_test,
-        y_test,
-        columns=table.columns,
-        target=str(target),
-        **_identity(path, test),
+def _load_table(path: Path, test: Path | None, options: _Options) -> RawDataset:
+    table = open_table(path, encoding=options.encoding)
+    roles = options.roles(str(path), table.columns)
+    content_hash, test_hash = _hashes(path, test)
+    return table_dataset(
+        _table_name(path),
+        table,
+        roles,
+        test=None if test is None else open_table(test, encoding=options.encoding),
+        label=str(path),
+        test_label=str(test),
+        content_hash=content_hash,
+        test_hash=test_hash,
     )
 
 
-def _check_same_columns(test: Path, received: tuple[str, ...], expected: tuple[str, ...]) -> None:
-    missing = [name for name in expected if name not in received]
-    extra = [name for name in received if name not in expected]
-    if missing or extra:
-        found = [f"lacks {listing(missing, most=3)}"] * bool(missing) + [f"adds {listing(extra, most=3)}"] * bool(extra)
-        raise DataError(f"{test}: expected the columns of the training file, but it {' and '.join(found)}")
+def _table_name(path: Path) -> str:
+    stem = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    return Path(stem).stem
 
 
-def _identity(path: Path, test: Path | None) -> dict[str, Any]:
-    """Return the hashes of both files as arguments of `raw_from_arrays`."""
+def _hashes(path: Path, test: Path | None) -> tuple[str, str]:
     content_hash = hash_file(path)
     test_hash = "" if test is None else hash_file(test)
-    if content_hash == test_hash:
-        raise DataError(f"--test {test} is the training file itself; expected other rows, or leave out --test")
-    return {"content_hash": content_hash, "test_hash": test_hash}
-
-
-def _load_from_sklearn(name: str) -> RawDataset:
-    from sklearn import datasets
-
-    # unless asked otherwise, diabetes comes scaled by the statistics of all its rows, test rows among them
-    options = {"scaled": False} if name == "diabetes" else {}
-    bunch = getattr(datasets, f"load_{name}")(**options)
-    y = np.asarray(bunch.target)
-    if name in ("iris", "wine", "breast_cancer"):
-        y = np.asarray(bunch.target_names, dtype=np.str_)[y]
-    columns = tuple(str(column) for column in bunch.feature_names)
-    scale = _DIGITS_SCALE if name == "digits" else None
-    return raw_from_arrays(name, np.asarray(bunch.data), y, columns=columns, pixel_scale=scale)
-
-
-def _load_from_keras(name: str) -> RawDataset:
-    with tempfile.TemporaryDirectory(prefix="automl-") as folder:
-        out = Path(folder) / f"{name}.npz"
-        command = [sys.executable, "-m", "automl.data.keras_loader", name, str(out)]
-        environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        _log.info("loading %s through keras.datasets", name)
-        child = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
-        if child.returncode:
-            raise _no_keras_dataset(name, child.stderr)
-        arrays = read_npz(out)
-    return raw_from_arrays(name, arrays["x_train"], arrays["y_train"], arrays["x_test"], arrays["y_test"])
-
-
-def _no_keras_dataset(name: str, stderr: str) -> DataError:
-    _log.debug("loading %s failed:\n%s", name, stderr)
-    reason = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "no reason given")
-    return DataError(
-        f"dataset {name!r} needs the network once or the cached file in ~/.keras/datasets; or give a path to "
-        f"an .npz (received: {reason[:200]})"
-    )
+    if test is not None and content_hash == test_hash:
+        raise _same_source(test)
+    return content_hash, test_hash

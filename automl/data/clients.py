@@ -1,0 +1,205 @@
+"""Datasets of other collections, through their own clients: OpenML, TensorFlow Datasets, Hugging Face.
+
+The clients are extras: imported when they are used, and asked for by name where they are missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from automl.data.python_objects import frame_dataset, stream_dataset
+from automl.data.raw import Array, RawDataset, raw_from_arrays
+from automl.data.tables import Roles
+from automl.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TEST = "test"
+_TRAIN = "train"
+_COLUMN_OPTIONS = ("group", "time_column", "sample_weight")
+_LABELS = ("label", "labels", "target")
+
+
+def load_from_client(client: str, name: str, *, target: str | Sequence[str] | None, **roles: str | None) -> RawDataset:
+    """Load a dataset of another collection.
+
+    Args:
+        client: One of `CLIENTS`.
+        name: Its name or number there.
+        target: Names of the target columns; the collection's own if None.
+        roles: `group`, `time_column` and `sample_weight`, columns of a table or None.
+
+    Raises:
+        DataError: The client's package is missing, or it cannot get the dataset.
+    """
+    package, extra, fetch = _FETCH[client]
+    module = _import(package, extra, client)
+    try:
+        return fetch(module, name, target, roles)
+    except DataError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError(
+            f"{client}:{name} cannot be loaded; check the name, and that its server can be reached ({reason})"
+        ) from error
+
+
+def openml_dataset(
+    name: str, frame: pd.DataFrame, default_target: str | None, target: str | Sequence[str] | None, **roles: str | None
+) -> RawDataset:
+    """Make a `RawDataset` of an OpenML table: features and targets in one frame, categories as such.
+
+    Raises:
+        DataError: Neither the table nor the user names a target.
+    """
+    chosen = target or default_target
+    if not chosen:
+        raise DataError(f"{name} names no target of its own; give --target COLUMN, one of: {', '.join(frame)}")
+    return frame_dataset(name, frame, Roles.parse(chosen, **_all_roles(roles)))
+
+
+def tfds_dataset(
+    name: str, train: Iterable[tuple[Any, Any]], test: Iterable[tuple[Any, Any]] | None, labels: Sequence[str]
+) -> RawDataset:
+    """Make a `RawDataset` of (x, y) rows of TensorFlow Datasets.
+
+    Args:
+        name: The dataset's name.
+        train: Rows to train on.
+        test: Rows of the test split, or None.
+        labels: Names of the classes, where `y` are their numbers; otherwise empty.
+    """
+    parts = [stream_dataset(name, _named(rows, labels), batched=False) for rows in (train, test) if rows is not None]
+    return parts[0] if len(parts) == 1 else _with_test(*parts)
+
+
+def huggingface_dataset(
+    name: str, splits: Mapping[str, Any], target: str | Sequence[str] | None, **roles: str | None
+) -> RawDataset:
+    """Make a `RawDataset` of a `DatasetDict`: a table, or images with a label.
+
+    Args:
+        name: The dataset's name.
+        splits: Its splits by name; `train` is needed, `test` is the test split.
+        target: Names of the target columns; `label`, `labels` or `target` if None.
+        roles: `group`, `time_column` and `sample_weight`, columns of a table or None.
+
+    Raises:
+        DataError: There are no training rows, or no target.
+    """
+    if _TRAIN not in splits:
+        raise DataError(f"{name}: expected a split 'train', received {', '.join(splits) or 'none'}")
+    columns = list(splits[_TRAIN].features)
+    chosen = target or next((column for column in _LABELS if column in columns), None)
+    if chosen is None:
+        raise DataError(f"{name}: which column is the target? give --target COLUMN, one of: {', '.join(columns)}")
+    # a test split whose labels are held back has -1 for each
+    test = splits.get(_TEST)
+    images = [column for column, kind in splits[_TRAIN].features.items() if type(kind).__name__ == "Image"]
+    if images:
+        return _image_dataset(name, splits[_TRAIN], test, images[0], str(chosen))
+    frames = [_named_frame(split) for split in (splits[_TRAIN], test) if split is not None]
+    return frame_dataset(name, frames[0], Roles.parse(chosen, **_all_roles(roles)), *frames[1:])
+
+
+def _fetch_openml(module: Any, name: str, target: str | Sequence[str] | None, roles: Mapping[str, str | None]) -> Any:
+    if not name.isdecimal():
+        raise DataError(f"openml:{name}: expected the number of a dataset, such as openml:31, received {name!r}")
+    dataset = module.datasets.get_dataset(int(name))
+    frame, *_ = dataset.get_data()
+    return openml_dataset(dataset.name, frame, dataset.default_target_attribute, target, **roles)
+
+
+def _fetch_tfds(module: Any, name: str, target: str | Sequence[str] | None, roles: Mapping[str, str | None]) -> Any:
+    _refuse_columns(f"tfds:{name}", target, roles)
+    splits, info = module.load(name, as_supervised=True, with_info=True)
+    if _TRAIN not in splits:
+        raise DataError(f"tfds:{name}: expected a split 'train', received {', '.join(splits)}")
+    labels = getattr(info.features[info.supervised_keys[1]], "names", None) or ()
+    test = module.as_numpy(splits[_TEST]) if _TEST in splits else None
+    return tfds_dataset(name.replace("/", "-"), module.as_numpy(splits[_TRAIN]), test, labels)
+
+
+def _fetch_huggingface(
+    module: Any, name: str, target: str | Sequence[str] | None, roles: Mapping[str, str | None]
+) -> Any:
+    return huggingface_dataset(name.replace("/", "-"), module.load_dataset(name), target, **roles)
+
+
+_Fetch = Callable[[Any, str, Any, Mapping[str, str | None]], Any]
+_FETCH: Mapping[str, tuple[str, str, _Fetch]] = MappingProxyType(
+    {
+        "openml": ("openml", "openml", _fetch_openml),
+        "tfds": ("tensorflow_datasets", "tfds", _fetch_tfds),
+        "hf": ("datasets", "huggingface", _fetch_huggingface),
+    }
+)
+CLIENTS = tuple(_FETCH)
+"""Prefixes of names of datasets in other collections."""
+
+
+def _import(package: str, extra: str, client: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise DataError(
+            f"{client}: needs the package {package}; install it with: pip install 'keras-automl[{extra}]'"
+        ) from error
+
+
+def _all_roles(roles: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {option: roles.get(option) for option in _COLUMN_OPTIONS}
+
+
+def _refuse_columns(label: str, target: object, roles: Mapping[str, str | None]) -> None:
+    for option, value in {"target": target, **roles}.items():
+        if value:
+            flag = f"--{option.replace('_', '-')}"
+            raise DataError(f"{label}: {flag} names columns of a table, received {value!r}; leave it out")
+
+
+def _named(rows: Iterable[tuple[Any, Any]], labels: Sequence[str]) -> Iterable[tuple[Any, Any]]:
+    return ((x, np.str_(labels[int(y)]) if len(labels) else y) for x, y in rows)
+
+
+def _with_test(train: RawDataset, test: RawDataset) -> RawDataset:
+    return dataclasses.replace(
+        train,
+        test=test.train,
+        test_targets=test.targets,
+        content_hash=hashlib.sha256(f"{train.content_hash}{test.content_hash}".encode()).hexdigest(),
+    )
+
+
+def _named_frame(split: Any) -> pd.DataFrame:
+    """Return a split as a frame, numbers of classes replaced by their names."""
+    frame: pd.DataFrame = split.to_pandas()
+    for column, kind in split.features.items():
+        names = getattr(kind, "names", None)
+        if names:
+            frame[column] = frame[column].map(dict(enumerate(names)))
+    return frame
+
+
+def _image_dataset(name: str, train: Any, test: Any, image: str, label: str) -> RawDataset:
+    parts = [_images_and_labels(name, split, image, label) for split in (train, test) if split is not None]
+    return raw_from_arrays(name, *(array for part in parts for array in part), target=label)
+
+
+def _images_and_labels(name: str, split: Any, image: str, label: str) -> tuple[Array, Array]:
+    images = [np.asarray(row[image]) for row in split]
+    shapes = sorted({one.shape for one in images})
+    if len(shapes) > 1:
+        raise DataError(f"{name}: expected images of one shape, received {shapes[:3]}; save them as a folder of images")
+    names = getattr(split.features[label], "names", None)
+    labels = [names[row] if names else row for row in split[label]]
+    return np.stack(images), np.array(labels)
