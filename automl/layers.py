@@ -57,7 +57,7 @@ def input_tensors(spec: DatasetSpec) -> tuple[Any, list[Any]]:
     return (tensors[0] if len(tensors) == 1 else tensors), tensors  # with a list of one, Keras would warn at each call
 
 
-def input_layers(spec: DatasetSpec, *, scaling: str | None = None, text_units: int | None = 64) -> tuple[Any, Any]:
+def input_layers(spec: DatasetSpec, *, scaling: str | None = None, text_units: int = 64) -> tuple[Any, Any]:
     """Return the model's input (a list where the dataset has several), and one float32 tensor that holds them all.
 
     Categories become one-hot vectors (embeddings where there are many), text becomes an embedded bag of words.
@@ -88,7 +88,7 @@ def input_layers(spec: DatasetSpec, *, scaling: str | None = None, text_units: i
     return inputs, parts[0] if len(parts) == 1 else side_by_side(parts)
 
 
-def as_floats(x: Any, one: InputSpec, *, scaling: str | None = None, text_units: int | None = 64) -> Any:
+def as_floats(x: Any, one: InputSpec, *, scaling: str | None = None, text_units: int = 64) -> Any:
     """Return one encoded input as floats.
 
     Args:
@@ -167,8 +167,8 @@ def embed_categories(
     return side_by_side(vectors)
 
 
-def text_bag(x: Any, one: InputSpec, *, units: int | None, bigram_buckets: int = 0, **arguments: Any) -> Any:
-    """Return the TF-IDF vector of each text, or what a dense layer makes of it.
+def text_bag(x: Any, one: InputSpec, *, units: int, bigram_buckets: int = 0, **arguments: Any) -> Any:
+    """Return what a dense layer makes of the TF-IDF vector of each text.
 
     A word counts once a text, however often it is said (for sentiment that is the better choice: Pang, Lee and
     Vaithyanathan, 2002, section 6.1), with its inverse document frequency, and texts have length 1. The dense layer is
@@ -177,20 +177,18 @@ def text_bag(x: Any, one: InputSpec, *, units: int | None, bigram_buckets: int =
     Args:
         x: An input of kind `TEXT`, shape (batch, tokens).
         one: What it holds.
-        units: Width of the dense layer; None for the vector itself, shape (batch, vocabulary).
+        units: Width of the dense layer.
         bigram_buckets: Pairs of neighbours, hashed into so many buckets, are added to `units` values (Joulin et al.,
             2017, section 2.3); 0 for none.
         **arguments: Further arguments of the `keras.layers.Embedding`s.
 
     Returns:
-        Shape (batch, units or vocabulary), float32.
+        Shape (batch, units), float32.
     """
     import keras
 
     words = keras.ops.sort(x, axis=-1)
     weights = _unit_length(_first_of_each(words) * _token_weights(words, one))
-    if units is None:
-        return _scatter(words, weights, one.sizes[0])
     bag = _weighted_sum(weights, keras.layers.Embedding(one.sizes[0], units, **arguments)(words))
     if not bigram_buckets or one.shape[0] < 2:
         return bag
@@ -317,13 +315,6 @@ def _weighted_sum(weights: Any, vectors: Any) -> Any:
     import keras
 
     return keras.ops.squeeze(keras.ops.matmul(keras.ops.expand_dims(weights, 1), vectors), axis=1)
-
-
-def _scatter(words: Any, weights: Any, size: int) -> Any:
-    """Return each text's weights at the places of its words, shape (batch, size)."""
-    import keras
-
-    return keras.layers.CategoryEncoding(size, output_mode="count")(words, count_weights=weights)
 
 
 def _bigrams(x: Any, buckets: int) -> Any:

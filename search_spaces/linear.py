@@ -1,4 +1,4 @@
-"""`linear`: softmax, logistic or linear regression on the inputs; on text, over its TF-IDF vector."""
+"""`linear`: softmax, logistic or linear regression on the inputs; of text, on its TF-IDF vector."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ def build(config: dict[str, Any], spec: DatasetSpec) -> Any:
     """Return a model of one dense layer, its inputs normalised where wanted."""
     import keras
 
-    inputs, x = input_layers(spec, scaling=config["scaling"], text_units=None)
+    units = sum(one.units for one in spec.outputs)  # of a text's bag: with as many, no linear model is left out
+    inputs, x = input_layers(spec, scaling=config["scaling"], text_units=units)
     x = keras.layers.Flatten()(x)
     if config["batch_normalization"]:
         x = keras.layers.BatchNormalization()(x)

@@ -20,13 +20,14 @@ from automl import (
     SearchSpace,
     SpaceError,
     output_layers,
+    scale_input,
     side_by_side,
     training_parameters,
 )
 from search_spaces.blocks import AUGMENTATIONS, augment, drop, image_inputs
 
 WEIGHTS_VARIABLE = "AUTOML_TRANSFER_WEIGHTS"
-BASES = ["MobileNetV2", "MobileNetV3Small", "MobileNetV3Large", "EfficientNetV2B0", "ResNet50V2", "DenseNet121"]
+BASES = ["MobileNetV2", "MobileNetV3Small", "MobileNetV3Large", "EfficientNetV2B0", "ResNet50V2"]
 
 _SYMMETRIC = ("MobileNetV2", "ResNet50V2")  # trained on pixels in [-1, 1]; the others' layers scale [0, 255] themselves
 _PARTS_OF_BASE = {"frozen": 0.0, "last_fifth": 0.2, "last_half": 0.5, "all": 1.0}
@@ -81,20 +82,17 @@ def _as_pixels(x: Any, spec: DatasetSpec, config: dict[str, Any]) -> Any:
     import keras
 
     image = next(one for one in spec.inputs if one.kind is InputKind.IMAGE)
-    x = _in_unit_range(x, image)
-    if image.shape[-1] != 3:
-        grey = x[..., :3] if image.shape[-1] > 3 else keras.ops.repeat(x[..., :1], 3, axis=-1)
-        x = grey
-    size = config["image_size"]
-    x = keras.layers.Resizing(size, size, interpolation="bilinear")(x)
+    x = _coloured(x if image.pixel_scale is not None else scale_input(x, image, "unit"))
+    x = keras.layers.Resizing(config["image_size"], config["image_size"])(x)
     scale, offset = (2.0, -1.0) if config["base"] in _SYMMETRIC else (255.0, 0.0)
     return keras.layers.Rescaling(scale, offset)(x)
 
 
-def _in_unit_range(x: Any, image: Any) -> Any:
-    from automl import scale_input
+def _coloured(x: Any) -> Any:
+    """Return three channels: grey three times, or colours without their transparency."""
+    import keras
 
-    return x if image.pixel_scale is not None else scale_input(x, image, "unit")
+    return x[..., :3] if x.shape[-1] >= 3 else keras.layers.Concatenate()([x[..., :1]] * 3)
 
 
 def _base(name: str, size: int, weights: str) -> Any:
@@ -124,11 +122,11 @@ def _with_weights(base: Any, name: str, path: Path) -> Any:
 
 
 def _freeze(base: Any, trained_part: float) -> None:
-    """Freeze all but the last part of a base, and every batch normalisation, whose statistics small data would spoil."""
+    """Freeze all but the last part of a base, and then its batch normalisation, which small data would spoil."""
     import keras
 
     first_trained = round(len(base.layers) * (1 - trained_part))
-    for index, layer in enumerate(base.layers):
+    for index, layer in enumerate(base.layers if first_trained else []):
         layer.trainable = index >= first_trained and not isinstance(layer, keras.layers.BatchNormalization)
 
 
