@@ -61,7 +61,11 @@ def _auto_families(spec: DatasetSpec) -> list[str]:
 
 def _union(reference: str, *, name: str) -> SearchSpace:
     """Return the union of installed spaces; its source finds it again, whatever the dataset."""
-    families = {one: find_space(one) for one in reference.split("+")}
+    names = reference.split("+")
+    twice = next((one for one in names if names.count(one) > 1), None)
+    if twice is not None:
+        raise SpaceError(f"{reference!r} names {twice!r} twice: name each space once")
+    families = {one: find_space(one) for one in names}
     if len(families) == 1:
         return replace(next(iter(families.values())), name=name)
     return SearchSpace.union(name, families, source=reference)

@@ -23,7 +23,8 @@ def union_parameters(families: Mapping[str, Sequence[Parameter]]) -> list[Parame
     """Return the parameters of a union of families, given each family's own.
 
     Raises:
-        SpaceError: Two families give one parameter of training different ranges or conditions.
+        SpaceError: Two families give one parameter of training different ranges or conditions, or one's parameter gets
+            the name of another's.
     """
     merged: dict[str, Parameter] = {FAMILY: Choice(FAMILY, list(families))}
     owners: dict[str, list[str]] = {}
@@ -31,6 +32,8 @@ def union_parameters(families: Mapping[str, Sequence[Parameter]]) -> list[Parame
         for parameter in parameters:
             renamed = _renamed(parameter, family, parameters)
             first = merged.setdefault(renamed.name, renamed)
+            if renamed.name in owners and renamed.name not in TRAINING_NAMES:
+                raise SpaceError(f"families {owners[renamed.name][0]!r} and {family!r} both have a {renamed.name!r}")
             if not _same_range(first, renamed):
                 raise SpaceError(
                     f"families {owners[renamed.name][0]!r} and {family!r} give {renamed.name!r} different ranges or "

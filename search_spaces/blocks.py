@@ -52,7 +52,7 @@ def activate(x: Any, config: Mapping[str, Any]) -> Any:
     import keras
 
     if config["batch_normalization"]:
-        x = keras.layers.BatchNormalization()(x)
+        x = keras.layers.BatchNormalization(momentum=0.9)(x)
     return keras.layers.Activation(config["activation"])(x)
 
 
@@ -115,6 +115,6 @@ def stem(x: Any, filters: int) -> Any:
 
     while min(x.shape[1:3]) > _STEM_PIXELS:
         x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
-        x = keras.layers.BatchNormalization()(x)
+        x = keras.layers.BatchNormalization(momentum=0.9)(x)
         x = keras.layers.Activation("relu")(x)
     return x

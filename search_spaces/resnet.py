@@ -46,7 +46,7 @@ def _residual_block(x: Any, filters: int, stride: int, config: dict[str, Any]) -
         y = _convolution(_activate(y, config), filters, 1)
         return keras.layers.Add()([_shortcut(x, filters, stride), y])
     y = _activate(_convolution(x, filters, stride), config)
-    y = keras.layers.BatchNormalization()(_convolution(y, filters, 1))
+    y = keras.layers.BatchNormalization(momentum=0.9)(_convolution(y, filters, 1))
     return keras.layers.Activation(config["activation"])(keras.layers.Add()([_shortcut(x, filters, stride), y]))
 
 
@@ -66,7 +66,7 @@ def _convolution(x: Any, filters: int, stride: int, *, size: int = 3) -> Any:
 def _activate(x: Any, config: dict[str, Any]) -> Any:
     import keras
 
-    return keras.layers.Activation(config["activation"])(keras.layers.BatchNormalization()(x))
+    return keras.layers.Activation(config["activation"])(keras.layers.BatchNormalization(momentum=0.9)(x))
 
 
 space = SearchSpace(

@@ -122,7 +122,7 @@ def _transformer(x: Any, one: InputSpec, config: dict[str, Any]) -> Any:
     positions = keras.layers.Embedding(words.shape[1], config["embedding_units"])
     y = words + positions(keras.ops.cumsum(keras.ops.ones_like(x), axis=1) - 1)
     seen = keras.ops.squeeze(keras.ops.cast(mask, "bool"), -1)
-    for _ in range(config["transformer_blocks"]):
+    for _ in range(config["transformer_blocks"] if x.shape[1] > 1 else 0):  # one word has nothing to attend to
         y = _attended(y, seen, config)
     return _pool(keras.layers.LayerNormalization()(y), mask, config["pooling"])
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ def test_weights_come_from_a_local_file_and_the_frozen_part_keeps_them(
     import keras
 
     given = keras.applications.MobileNetV3Small(include_top=False, weights=None, input_shape=(96, 96, 3))
-    given.save_weights(tmp_path / "base.weights.h5")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # of TensorFlow with numpy 2
+        given.save_weights(tmp_path / "base.weights.h5")
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "base.weights.h5"))
     for part, frozen in [("frozen", True), ("last_fifth", False)]:
         space = transfer().narrow({**SMALL, "trained_part": part})
