@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from automl.dataset_spec import DatasetSpec, Task
+    from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, Task
     from automl.errors import (
         AutomlError,
         DataError,
@@ -20,18 +20,28 @@ if TYPE_CHECKING:
         SurroundingsError,
         UnknownNameError,
     )
-    from automl.layers import input_layers, output_layers
+    from automl.layers import (
+        SCALINGS,
+        as_floats,
+        embed_categories,
+        input_layers,
+        input_tensors,
+        output_layers,
+        scale_input,
+        side_by_side,
+        text_bag,
+    )
     from automl.objective import Objective
     from automl.parameters import Choice, Float, Int, Repeat
     from automl.records import EpochReport, TrialRecord, TrialState
     from automl.results import Result, load_result
     from automl.run_search import resume, search
     from automl.search_space import SearchSpace
-    from automl.space_sources import find_space
+    from automl.space_sources import auto_space, find_space
     from automl.standard_parameters import training_parameters
 
 _HOMES = {
-    "automl.dataset_spec": ["DatasetSpec", "Task"],
+    "automl.dataset_spec": ["DatasetSpec", "InputKind", "InputSpec", "Task"],
     "automl.errors": [
         "AutomlError",
         "DataError",
@@ -42,25 +52,38 @@ _HOMES = {
         "SurroundingsError",
         "UnknownNameError",
     ],
-    "automl.layers": ["input_layers", "output_layers"],
+    "automl.layers": [
+        "SCALINGS",
+        "as_floats",
+        "embed_categories",
+        "input_layers",
+        "input_tensors",
+        "output_layers",
+        "scale_input",
+        "side_by_side",
+        "text_bag",
+    ],
     "automl.objective": ["Objective"],
     "automl.parameters": ["Choice", "Float", "Int", "Repeat"],
     "automl.records": ["EpochReport", "TrialRecord", "TrialState"],
     "automl.results": ["Result", "load_result"],
     "automl.run_search": ["resume", "search"],
     "automl.search_space": ["SearchSpace"],
-    "automl.space_sources": ["find_space"],
+    "automl.space_sources": ["auto_space", "find_space"],
     "automl.standard_parameters": ["training_parameters"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "SCALINGS",
     "AutomlError",
     "Choice",
     "DataError",
     "DatasetSpec",
     "EpochReport",
     "Float",
+    "InputKind",
+    "InputSpec",
     "Int",
     "NoUsableModelError",
     "Objective",
@@ -75,12 +98,19 @@ __all__ = [
     "TrialRecord",
     "TrialState",
     "UnknownNameError",
+    "as_floats",
+    "auto_space",
+    "embed_categories",
     "find_space",
     "input_layers",
+    "input_tensors",
     "load_result",
     "output_layers",
     "resume",
+    "scale_input",
     "search",
+    "side_by_side",
+    "text_bag",
     "training_parameters",
 ]
 

@@ -20,6 +20,7 @@ from automl.errors import SpaceError, UnknownNameError
 from automl.narrowing import Setting, narrow_parameters
 from automl.parameters import Choice, Float, Int, Leaf, Parameter, Repeat, Scalar, canonical, is_active, on_grid
 from automl.records import Config
+from automl.unions import UnionBuild, union_parameters
 
 Choose = Callable[[str, Leaf], Scalar]
 Build = Callable[[Config, Any], Any]
@@ -70,6 +71,34 @@ class SearchSpace:
             if isinstance(parameter, Repeat):
                 known[parameter.name] = _with_checked_items(parameter, known)
         object.__setattr__(self, "parameters", tuple(known.values()))
+
+    @classmethod
+    def union(cls, name: str, families: Mapping[str, SearchSpace], *, source: str = "") -> SearchSpace:
+        """Return a space that first chooses a family, then searches that family's space.
+
+        Parameters that the trainer reads keep their names and are shared; where families differ in a default, the
+        first family's counts. All others get their family's name in front.
+
+        Args:
+            name: The union's name.
+            families: The spaces by name, the most promising first: its default config is the union's.
+            source: As for `SearchSpace`.
+
+        Raises:
+            SpaceError: No families, a family's name is no identifier, or two families give a parameter of training
+                different ranges.
+
+        Example:
+            >>> small = SearchSpace("small", [Int("units", 8, 16)], print)
+            >>> SearchSpace.union("both", {"a": small, "b": small}).default_config()
+            {'family': 'a', 'a_units': 12}
+        """
+        wrong = [family for family in families if not str(family).replace("-", "_").isidentifier()]
+        if wrong or not families:
+            raise SpaceError(f"union {name!r} takes spaces by names such as 'cnn', received {wrong or 'none'}")
+        parameters = union_parameters({family: space.parameters for family, space in families.items()})
+        build = UnionBuild({family: (space.parameters, space.build) for family, space in families.items()})
+        return cls(name, parameters, build, source)
 
     def walk(self, choose: Choose) -> Config:
         """Make a config by asking `choose(flat_name, parameter)` for every parameter that turns out active, in order.

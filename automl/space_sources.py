@@ -19,6 +19,7 @@ from automl.errors import SpaceError, UnknownNameError
 from automl.search_space import SearchSpace
 
 _GROUP = "automl.search_spaces"
+_SMALL_IMAGE = 28  # pixels a side up to which a grey image is worth a try without convolutions
 
 
 def known_spaces() -> Mapping[str, EntryPoint]:
@@ -27,16 +28,55 @@ def known_spaces() -> Mapping[str, EntryPoint]:
 
 
 def default_space(spec: DatasetSpec) -> str:
-    """Return the name of the space that suits a dataset: `cnn` for images, `mlp` otherwise."""
-    return "cnn" if [one.kind for one in spec.inputs] == [InputKind.IMAGE] else "mlp"
+    """Return the name of the space that suits a dataset.
+
+    `cnn` for images, `text` for text, `tabular` for tables with categories or text, `mlp` otherwise.
+    """
+    kinds = {one.kind for one in spec.inputs}
+    if InputKind.IMAGE in kinds:
+        return "cnn" if [one.kind for one in spec.inputs].count(InputKind.IMAGE) == 1 else "mlp"
+    if kinds == {InputKind.TEXT}:
+        return "text"
+    return "tabular" if kinds & {InputKind.CATEGORICAL, InputKind.TEXT} else "mlp"
+
+
+def auto_space(spec: DatasetSpec) -> SearchSpace:
+    """Return the union of the spaces that suit a dataset, called `auto`; the most promising one comes first."""
+    return _union("+".join(_auto_families(spec)), name="auto")
+
+
+def _auto_families(spec: DatasetSpec) -> list[str]:
+    first = default_space(spec)
+    if first == "cnn":
+        image = next(one for one in spec.inputs if one.kind is InputKind.IMAGE)
+        small = image.shape[-1] == 1 and max(image.shape[:2]) <= _SMALL_IMAGE
+        return ["cnn", "resnet", "mlp"] if small else ["cnn", "resnet"]
+    if first == "text":
+        return ["text"]
+    if first == "tabular":
+        return ["tabular", "linear"]
+    is_table = all(one.kind is InputKind.NUMERIC for one in spec.inputs)
+    return ["mlp", "tabular", "linear"] if is_table else ["mlp", "linear"]
+
+
+def _union(reference: str, *, name: str) -> SearchSpace:
+    """Return the union of installed spaces; its source finds it again, whatever the dataset."""
+    names = reference.split("+")
+    twice = next((one for one in names if names.count(one) > 1), None)
+    if twice is not None:
+        raise SpaceError(f"{reference!r} names {twice!r} twice: name each space once")
+    families = {one: find_space(one) for one in names}
+    if len(families) == 1:
+        return replace(next(iter(families.values())), name=name)
+    return SearchSpace.union(name, families, source=reference)
 
 
 def find_space(reference: str) -> SearchSpace:
     """Find a space by its reference, and remember the reference in `SearchSpace.source`.
 
     Args:
-        reference: An installed space's name; `module:attribute`; `file.py:attribute`, or `file.py` where the
-            attribute is called `space`.
+        reference: An installed space's name, or several joined by `+` for their union; `module:attribute`;
+            `file.py:attribute`, or `file.py` where the attribute is called `space`.
 
     Raises:
         UnknownNameError: No installed space has that name.
@@ -54,6 +94,8 @@ def find_space(reference: str) -> SearchSpace:
     if colon:
         return _attribute(_import_module(head), attribute, reference)
     known = known_spaces()
+    if "+" in reference:
+        return _union(reference, name=reference.replace("+", "-"))
     if reference not in known:
         raise UnknownNameError("search space", reference, known, also="or module:attribute, or file.py:attribute")
     return _attribute(_import_module(known[reference].module), known[reference].attr, reference)

@@ -1,4 +1,4 @@
-"""`cnn`: blocks of convolutions and pooling, then a dense layer. For images."""
+"""`cnn`: blocks of convolutions and pooling, then a dense layer. For images, with or without other inputs beside."""
 
 from __future__ import annotations
 
@@ -11,12 +11,23 @@ from automl import (
     Int,
     Repeat,
     SearchSpace,
-    SpaceError,
-    input_layers,
     output_layers,
+    side_by_side,
     training_parameters,
 )
-from search_spaces.blocks import ACTIVATIONS, activate, hidden_layer, weight_arguments, weight_parameters
+from search_spaces.blocks import (
+    ACTIVATIONS,
+    AUGMENTATIONS,
+    activate,
+    augment,
+    drop,
+    hidden_layer,
+    image_inputs,
+    scaling_parameter,
+    stem,
+    weight_arguments,
+    weight_parameters,
+)
 
 
 def build(config: dict[str, Any], spec: DatasetSpec) -> Any:
@@ -27,13 +38,12 @@ def build(config: dict[str, Any], spec: DatasetSpec) -> Any:
     """
     import keras
 
-    if len(spec.input_shape) != 3:
-        raise SpaceError(f"space cnn needs images (height, width, channels), not rows of shape {spec.input_shape}")
-    inputs, x = input_layers(spec)
+    inputs, x, others = image_inputs(spec, "cnn", scaling=config["scaling"])
+    x = stem(augment(x, config["augmentation"]), config["blocks"][0]["filters"])
     for block in config["blocks"]:
         x = _block(x, block, config)
     x = keras.layers.Flatten()(x) if config["pooling"] == "flatten" else keras.layers.GlobalAveragePooling2D()(x)
-    x = hidden_layer(x, config["dense_units"], config["dense_dropout"], config)
+    x = hidden_layer(side_by_side([x, *others]), config["dense_units"], config["dense_dropout"], config)
     return keras.Model(inputs, output_layers(x, spec))
 
 
@@ -41,17 +51,25 @@ def _block(x: Any, block: dict[str, Any], config: dict[str, Any]) -> Any:
     import keras
 
     for _ in range(block["convolutions"]):
-        x = keras.layers.Conv2D(
-            block["filters"],
-            config["kernel_size"],
-            padding="same",
-            use_bias=not config["batch_normalization"],
-            **weight_arguments(config),
-        )(x)
-        x = activate(x, config)
+        x = activate(_convolution(x, block["filters"], config), config)
     if min(x.shape[1:3]) >= 2:
         x = keras.layers.MaxPooling2D()(x)
-    return keras.layers.Dropout(block["dropout"])(x) if block["dropout"] else x
+    return drop(x, block["dropout"])
+
+
+def _convolution(x: Any, filters: int, config: dict[str, Any]) -> Any:
+    import keras
+
+    arguments = {"padding": "same", "use_bias": not config["batch_normalization"]}
+    weights = weight_arguments(config)
+    if config["convolution"] == "full":
+        return keras.layers.Conv2D(filters, config["kernel_size"], **arguments, **weights)(x)
+    parts = {
+        "depthwise_initializer": weights["kernel_initializer"],
+        "pointwise_initializer": weights["kernel_initializer"],
+        "pointwise_regularizer": weights["kernel_regularizer"],  # the depthwise part has hardly any weights
+    }
+    return keras.layers.SeparableConv2D(filters, config["kernel_size"], **arguments, **parts)(x)
 
 
 space = SearchSpace(
@@ -62,18 +80,21 @@ space = SearchSpace(
             1,
             4,
             [
-                Int("filters", 8, 128, log=True, default=32),
-                Int("convolutions", 1, 2),
+                Int("filters", 8, 128, log=True, default=48),
+                Int("convolutions", 1, 2, default=1),
                 Float("dropout", 0.0, 0.5, step=0.05, default=0.1),
             ],
-            default=2,
+            default=3,
         ),
         Choice("kernel_size", [3, 5]),
+        Choice("convolution", ["full", "separable"]),
         Choice("pooling", ["flatten", "average"]),
         Int("dense_units", 16, 512, log=True, default=128),
         Float("dense_dropout", 0.0, 0.6, step=0.05, default=0.3),
         Choice("activation", ACTIVATIONS),
         Choice("batch_normalization", [True, False]),
+        Choice("augmentation", AUGMENTATIONS, default="shift"),
+        scaling_parameter(),
         *weight_parameters(),
         *training_parameters(),
     ],

@@ -1,18 +1,19 @@
-"""`linear`: softmax, logistic or linear regression on the flattened inputs."""
+"""`linear`: softmax, logistic or linear regression on the inputs; of text, on its TF-IDF vector."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from automl import Choice, DatasetSpec, SearchSpace, input_layers, output_layers, training_parameters
-from search_spaces.blocks import weight_arguments, weight_parameters
+from search_spaces.blocks import INITIALIZERS, scaling_parameter, weight_arguments, weight_parameters
 
 
 def build(config: dict[str, Any], spec: DatasetSpec) -> Any:
     """Return a model of one dense layer, its inputs normalised where wanted."""
     import keras
 
-    inputs, x = input_layers(spec)
+    units = sum(one.units for one in spec.outputs)  # of a text's bag: with as many, no linear model is left out
+    inputs, x = input_layers(spec, scaling=config["scaling"], text_units=units)
     x = keras.layers.Flatten()(x)
     if config["batch_normalization"]:
         x = keras.layers.BatchNormalization()(x)
@@ -21,6 +22,11 @@ def build(config: dict[str, Any], spec: DatasetSpec) -> Any:
 
 space = SearchSpace(
     "linear",
-    [Choice("batch_normalization", [False, True]), *weight_parameters(), *training_parameters()],
+    [
+        scaling_parameter(),
+        Choice("batch_normalization", [False, True]),
+        *weight_parameters(initializers=[*INITIALIZERS, "zeros"]),
+        *training_parameters(),
+    ],
     build,
 )

@@ -1,4 +1,4 @@
-"""`mlp`: dense layers on the flattened inputs."""
+"""`mlp`: dense layers on the inputs, whatever they are."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from automl import (
     output_layers,
     training_parameters,
 )
-from search_spaces.blocks import ACTIVATIONS, hidden_layer, weight_parameters
+from search_spaces.blocks import ACTIVATIONS, hidden_layer, scaling_parameter, weight_parameters
 
 
 def build(config: dict[str, Any], spec: DatasetSpec) -> Any:
     """Return a model of dense layers, each with units and dropout of its own."""
     import keras
 
-    inputs, x = input_layers(spec)
+    inputs, x = input_layers(spec, scaling=config["scaling"])
     x = keras.layers.Flatten()(x)
     for layer in config["hidden"]:
         x = hidden_layer(x, layer["units"], layer["dropout"], config)
@@ -44,6 +44,7 @@ space = SearchSpace(
         ),
         Choice("activation", ACTIVATIONS),
         Choice("batch_normalization", [False, True]),
+        scaling_parameter(),
         *weight_parameters(),
         *training_parameters(),
     ],

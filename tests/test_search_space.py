@@ -6,8 +6,10 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import cloudpickle
 import pytest
 
 from automl.errors import SpaceError, UnknownNameError
@@ -24,6 +26,8 @@ def space_of(*parameters: Parameter) -> SearchSpace:
 def default(_: str, parameter: Any) -> Any:
     return parameter.default
 
+
+READY_MADE = ("linear", "mlp", "cnn", "resnet", "tabular", "text", "transfer", "cnn+resnet+mlp", "tabular+linear")
 
 EVERYTHING = space_of(
     Choice("optimizer", ["adam", "sgd"]),
@@ -115,7 +119,7 @@ def test_a_condition_that_cannot_hold_does_not_make_a_space_infinite() -> None:
     assert space.narrow({"o": "x"}).size() == 1
 
 
-@pytest.mark.parametrize("space", [EVERYTHING, *(find_space(name) for name in ("linear", "mlp", "cnn"))])
+@pytest.mark.parametrize("space", [EVERYTHING, *(find_space(name) for name in READY_MADE)])
 def test_whatever_a_space_proposes_is_a_point_of_it(space: SearchSpace) -> None:
     generator = random.Random(0)
     for config in [space.default_config(), *(space.random_config(generator) for _ in range(100))]:
@@ -303,9 +307,11 @@ def test_types_of_choices_are_in_the_fingerprint_and_defaults_builders_and_names
 
 
 def test_the_fingerprint_is_the_same_in_every_process() -> None:
-    program = "from automl import find_space; print(*[find_space(n).fingerprint() for n in ('linear', 'mlp', 'cnn')])"
-    printed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    assert printed.split() == [find_space(name).fingerprint() for name in ("linear", "mlp", "cnn")]
+    program = "import sys; from automl import find_space; print(*[find_space(n).fingerprint() for n in sys.argv[1:]])"
+    printed = subprocess.run(
+        [sys.executable, "-c", program, *READY_MADE], check=True, capture_output=True, text=True
+    ).stdout
+    assert printed.split() == [find_space(name).fingerprint() for name in READY_MADE]
 
 
 def test_the_table_has_a_row_for_every_parameter() -> None:
@@ -329,3 +335,102 @@ def test_keys_ignore_the_order_of_names_and_look_at_types() -> None:
     assert config_key({"a": 1, "b": [{"c": 1, "d": 2}]}) == config_key({"b": [{"d": 2, "c": 1}], "a": 1})
     assert config_key({"a": 1}) != config_key({"a": True})
     assert config_key({"a": 1}) != config_key({"a": "1"})
+
+
+SGD = [Choice("optimizer", ["adam", "sgd"]), Float("momentum", 0.0, 0.9, when={"optimizer": ["sgd"]})]
+DEEP = SearchSpace(
+    "deep",
+    [
+        Choice("norm", [False, True]),
+        Repeat(
+            "hidden",
+            0,
+            2,
+            [
+                Choice("kind", ["a", "b"]),
+                Int("units", 1, 2, when={"kind": ["b"]}),
+                Choice("bias", [False, True], when={"norm": [False], "hidden": [2]}),
+            ],
+            when={"norm": [False]},
+        ),
+        *SGD,
+        Choice("loss", ["huber", "mean_squared_error"], when={"norm": [True]}),
+    ],
+    lambda config, spec: ("deep", config, spec),
+)
+FLAT = SearchSpace("flat", [*SGD, Int("units", 1, 3)], lambda config, spec: ("flat", config, spec))
+UNION = SearchSpace.union("union", {"deep-one": DEEP, "flat": FLAT}, source="somewhere")
+
+
+def test_a_union_has_each_familys_parameters_under_its_name_and_shares_those_of_training() -> None:
+    assert [(row["name"], row["when"]) for row in UNION.table()] == [
+        ("family", ""),
+        ("deep_one_norm", "family = deep-one"),
+        ("deep_one_hidden", "family = deep-one and deep_one_norm = False"),
+        ("deep_one_hidden.kind", ""),
+        ("deep_one_hidden.units", "kind = b"),
+        ("deep_one_hidden.bias", "deep_one_norm = False and deep_one_hidden = 2"),
+        ("optimizer", ""),
+        ("momentum", "optimizer = sgd"),
+        ("loss", "family = deep-one and deep_one_norm = True"),
+        ("flat_units", "family = flat"),
+    ]
+    assert (UNION.name, UNION.source) == ("union", "somewhere")
+
+
+def test_every_point_of_a_union_is_a_point_of_its_family_and_each_comes_once() -> None:
+    plain = replace(UNION, parameters=UNION.narrow({"optimizer": "adam"}).parameters)
+    counts = {"deep": 0, "flat": 0}
+    for config in plain.grid():
+        family, own, spec = plain.build(config, "spec")
+        (DEEP if family == "deep" else FLAT).validate(own)
+        assert spec == "spec"
+        counts[family] += 1
+    assert counts["flat"] == FLAT.narrow({"optimizer": "adam"}).size() == 3
+    assert counts["deep"] == DEEP.narrow({"optimizer": "adam"}).size() == 1 + 3 + 36 + 2
+
+
+def test_a_union_is_a_space_like_any_other() -> None:
+    assert UNION.default_config() == {
+        "family": "deep-one",
+        "deep_one_norm": False,
+        "deep_one_hidden": [],
+        "optimizer": "adam",
+    }
+    only = UNION.narrow({"family": "flat", "flat_units": (2, 3)})
+    assert [parameter.name for parameter in only.parameters] == ["family", "optimizer", "momentum", "flat_units"]
+    assert UNION.fingerprint() == SearchSpace.union("other", {"deep-one": DEEP, "flat": FLAT}).fingerprint()
+    assert UNION.fingerprint() != SearchSpace.union("union", {"flat": FLAT, "deep-one": DEEP}).fingerprint()
+    family, config, _ = cloudpickle.loads(cloudpickle.dumps(UNION.build))({"family": "flat", "flat_units": 2}, None)
+    assert (family, config) == ("flat", {"units": 2})
+
+
+def test_families_may_differ_in_the_defaults_of_training_and_the_first_counts() -> None:
+    fast, slow = (space_of(Float("learning_rate", 0.1, 0.5, default=rate)) for rate in (0.5, 0.2))
+    assert SearchSpace.union("u", {"a": fast, "b": slow}).default_config() == {"family": "a", "learning_rate": 0.5}
+    sgd, adam = (space_of(Choice("optimizer", ["adam", "sgd"], default=one)) for one in ("sgd", "adam"))
+    assert SearchSpace.union("u", {"a": sgd, "b": adam}).default_config() == {"family": "a", "optimizer": "sgd"}
+
+
+@pytest.mark.parametrize(
+    ("families", "says"),
+    [
+        ({}, "takes spaces by names such as 'cnn', received none"),
+        ({"a b": FLAT}, "received ['a b']"),
+        ({"a": FLAT, "b": space_of(Choice("optimizer", ["adam"]))}, "families 'a' and 'b' give 'optimizer' different"),
+        ({"a": FLAT, "b": space_of(Int("optimizer", 1, 2))}, "families 'a' and 'b' give 'optimizer' different ranges"),
+        (
+            {"a": space_of(Float("learning_rate", 0.1, 0.5)), "b": space_of(Float("learning_rate", 0.1, 0.6))},
+            "(0.1..0.5 and 0.1..0.6): parameters of training are shared",
+        ),
+        (
+            {"a": space_of(Int("b_c", 1, 2)), "a_b": space_of(Int("c", 1, 2))},
+            "families 'a' and 'a_b' both have a 'a_b_c'",
+        ),
+    ],
+)
+def test_families_that_do_not_fit_together_are_refused_in_one_line(families: Any, says: str) -> None:
+    with pytest.raises(SpaceError) as caught:
+        SearchSpace.union("u", families)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)

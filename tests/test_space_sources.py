@@ -5,14 +5,16 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cloudpickle
 import pytest
 
-from automl.dataset_spec import DatasetSpec, InputKind, InputSpec
+from automl.dataset_spec import InputSpec
 from automl.errors import SpaceError, UnknownNameError
-from automl.space_sources import default_space, find_space, known_spaces
+from automl.space_sources import auto_space, default_space, find_space, known_spaces
+from automl.testing import array_input, categorical_input, image_input, make_spec, numeric_input, text_input
 
 SPACE_FILE = """
 from automl import Int, SearchSpace
@@ -45,10 +47,10 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
 
 
 def test_the_ready_made_spaces_are_installed() -> None:
-    assert {"linear", "mlp", "cnn"} <= set(known_spaces())
+    assert {"linear", "mlp", "cnn", "resnet", "tabular", "text", "transfer"} <= set(known_spaces())
 
 
-@pytest.mark.parametrize("name", ["linear", "mlp", "cnn"])
+@pytest.mark.parametrize("name", ["linear", "mlp", "cnn", "resnet", "tabular", "text", "transfer"])
 def test_an_installed_space_is_found_by_its_name(name: str) -> None:
     space = find_space(name)
     assert (space.name, space.source) == (name, name)
@@ -157,18 +159,42 @@ def test_a_file_that_does_not_import_is_refused(
     assert not [name for name in set(sys.modules) - before if name.startswith("broken_space")]
 
 
-def test_the_space_suits_the_data() -> None:
-    def spec(*kinds: InputKind) -> DatasetSpec:
-        inputs = tuple(
-            InputSpec(name=f"in{index}", kind=kind, shape=(8, 8, 1), raw_shape=(8, 8))
-            for index, kind in enumerate(kinds)
-        )
-        return DatasetSpec(
-            name="d", inputs=inputs, outputs=(), train_rows=1, validation_rows=1, test_rows=1, fingerprint="f"
-        )
+IMAGE, GREY, ARRAY = image_input(32, 32, 3, name="photo"), image_input(28, 28, 1), array_input(5, 2)
+NUMBERS, CODES, TEXT = numeric_input(3, name="numbers"), categorical_input(4, 5), text_input(6)
 
-    assert default_space(spec(InputKind.IMAGE)) == "cnn"
-    assert default_space(spec(InputKind.NUMERIC)) == "mlp"
-    assert default_space(spec(InputKind.ARRAY)) == "mlp"
-    assert default_space(spec(InputKind.IMAGE, InputKind.NUMERIC)) == "mlp"
-    assert {default_space(spec(kind)) for kind in InputKind} <= set(known_spaces())
+
+@pytest.mark.parametrize(
+    ("inputs", "default", "families"),
+    [
+        ([IMAGE], "cnn", ["cnn", "resnet"]),
+        ([GREY], "cnn", ["cnn", "resnet", "mlp"]),
+        ([IMAGE, NUMBERS], "cnn", ["cnn", "resnet"]),
+        ([IMAGE, GREY], "mlp", ["mlp", "linear"]),
+        ([ARRAY], "mlp", ["mlp", "linear"]),
+        ([NUMBERS], "mlp", ["mlp", "tabular", "linear"]),
+        ([NUMBERS, CODES], "tabular", ["tabular", "linear"]),
+        ([CODES], "tabular", ["tabular", "linear"]),
+        ([NUMBERS, TEXT], "tabular", ["tabular", "linear"]),
+        ([TEXT], "text", ["text"]),
+    ],
+)
+def test_the_space_suits_the_data(inputs: list[InputSpec], default: str, families: list[str]) -> None:
+    spec = make_spec(*inputs, outputs=())
+    assert default_space(spec) == default
+    space = auto_space(spec)
+    assert space.name == "auto"
+    assert space.source == "+".join(families)
+    if len(families) > 1:
+        assert space.leaves()["family"].values == tuple(families)  # type: ignore[union-attr]
+    again = find_space(space.source)
+    assert again == replace(space, name=again.name)
+    assert again.fingerprint() == space.fingerprint()
+
+
+def test_installed_spaces_can_be_joined() -> None:
+    space = find_space("mlp+linear")
+    assert (space.name, space.source) == ("mlp-linear", "mlp+linear")
+    with pytest.raises(UnknownNameError, match="unknown search space 'linaer'; did you mean 'linear'"):
+        find_space("mlp+linaer")
+    with pytest.raises(SpaceError, match="names 'mlp' twice"):
+        find_space("mlp+mlp")
