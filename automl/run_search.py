@@ -255,7 +255,7 @@ def resume(
         folder = place.study_folder(study)
         stored = Study.open(folder, storage=storage)
         prepared = _prepare_again(study, stored.origin, place)
-        chosen = space or _find_again(study, stored.origin, prepared.spec)
+        chosen = space or _find_again(study, stored.origin)
         opened = Study.open(folder, storage=storage, space=chosen)
         opened.rebudget(trials=_positive("trials", trials), seconds=parse_seconds(time) if time is not None else None)
         wanted = opened.settings.workers if workers is None else None if workers == "auto" else workers
@@ -370,13 +370,12 @@ def _chosen(space: str | SearchSpace | None, spec: DatasetSpec) -> SearchSpace:
     return auto_space(spec) if space == AUTO else find_space(default_space(spec))
 
 
-def _find_again(study: str, origin: Mapping[str, Any], spec: DatasetSpec) -> SearchSpace:
-    source = origin["space_source"]
-    if not source:
+def _find_again(study: str, origin: Mapping[str, Any]) -> SearchSpace:
+    if not origin["space_source"]:
         raise RequestError(f"the space of study {study!r} lives in Python only: automl.resume({study!r}, space=...)")
     ranges = origin["ranges"]
     settings = {key: tuple(value) if key in ranges else value for key, value in origin["narrow"].items()}
-    return (auto_space(spec) if source == AUTO else find_space(source)).narrow(settings)
+    return find_space(origin["space_source"]).narrow(settings)
 
 
 def _prepare_again(study: str, origin: Mapping[str, Any], home: Home) -> PreparedDataset:

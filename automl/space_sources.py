@@ -18,6 +18,9 @@ from automl.dataset_spec import DatasetSpec, InputKind
 from automl.errors import SpaceError, UnknownNameError
 from automl.search_space import SearchSpace
 
+AUTO = "auto"
+"""Reference of the union of the spaces that suit a dataset; see `auto_space`."""
+
 _GROUP = "automl.search_spaces"
 _SMALL_IMAGE = 28  # pixels a side up to which a grey image is worth a try without convolutions
 
@@ -42,7 +45,7 @@ def default_space(spec: DatasetSpec) -> str:
 
 def auto_space(spec: DatasetSpec) -> SearchSpace:
     """Return the union of the spaces that suit a dataset, called `auto`; the most promising one comes first."""
-    return _union("+".join(_auto_families(spec)), name="auto")
+    return _union("+".join(_auto_families(spec)), name=AUTO)
 
 
 def _auto_families(spec: DatasetSpec) -> list[str]:
