@@ -19,11 +19,12 @@ from automl.export import save_final_model
 from automl.final_model import final_model
 from automl.records import Config, FinalScore, TrialRecord, TrialState
 from automl.search_space import Build
-from automl.study.samplers import derive_seed
+from automl.seeds import derive_seed
 from automl.study_record import StudyRecord
 from automl.training.job import TrialJob
 from automl.training.loop import Evaluator
-from automl.training.metrics import METRICS, Array, in_target_units, score
+from automl.training.metrics import METRICS, Array, in_target_units, metric_name, score_in_full
+from automl.training.rows import open_rows
 from automl.training.trainer import build_model, load_weights
 
 SEEDS = 3
@@ -101,8 +102,12 @@ def finalist_jobs(plan: Plan, record: StudyRecord) -> list[tuple[int, TrialJob]]
 
 
 def finalist_job(trial: TrialRecord, repeat: int, record: StudyRecord) -> TrialJob:
-    """Return the job that repeats a trial's config on a fresh seed and saves its best weights."""
+    """Return the job that repeats a trial's config on a fresh seed and saves its best weights.
+
+    With cross-validation each repeat is validated by another fold.
+    """
     settings = record.settings
+    folds = record.dataset.folds
     return TrialJob(
         number=trial.number,
         config=trial.config,
@@ -111,6 +116,7 @@ def finalist_job(trial: TrialRecord, repeat: int, record: StudyRecord) -> TrialJ
         patience=int(settings["patience"]),
         objective=record.objective,
         weights_path=weights_path(record.folder, trial.number, repeat),
+        fold=repeat % folds if folds else None,
     )
 
 
@@ -157,14 +163,15 @@ def score_on_test(
     """
     test = prepared.sealed_test()
     spec = prepared.spec
+    rows = open_rows(test)
     truths = [np.asarray(output) for output in test.outputs]
     every: list[Mapping[str, float]] = []
     interval = (math.nan, math.nan)
     for index, (seed, weights) in enumerate(seeds_and_weights):
         model = build_model(build, config, seed, spec, epochs)
         load_weights(model, weights)
-        sweep = Evaluator(model, test.inputs, test.outputs).evaluate()
-        every.append({"loss": sweep.loss, **score(truths, sweep.predictions, spec.outputs)})
+        sweep = Evaluator(model, rows).evaluate()
+        every.append({"loss": sweep.loss, **score_in_full(truths, sweep.predictions, spec.outputs)})
         if index == 0:
             interval = _interval(truths, sweep.predictions, spec, metric, every[0][metric])
             save_final_model(final_model(model, prepared), prepared, folder)
@@ -177,11 +184,16 @@ def _interval(
     """Return the 95 % percentile bootstrap interval over rows; for the loss, the value twice."""
     from scipy.stats import bootstrap
 
-    output = spec.outputs[0]
-    if len(spec.outputs) > 1 or metric not in METRICS[output.task]:
+    named = {
+        metric_name(output, name, spec.outputs): (index, function)
+        for index, output in enumerate(spec.outputs)
+        for name, function in METRICS[output.task].items()
+    }
+    if metric not in named:
         return value, value
-    truth, prediction = in_target_units(truths[0], output), in_target_units(predictions[0], output)
-    function = METRICS[output.task][metric]
+    index, function = named[metric]
+    output = spec.outputs[index]
+    truth, prediction = in_target_units(truths[index], output), in_target_units(predictions[index], output)
     found = bootstrap(
         (np.arange(len(truth)),),
         lambda rows: function(truth[rows], prediction[rows]),

@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from automl.dataset_spec import Task
+from automl.dataset_spec import OutputSpec, Task
 from automl.errors import RequestError, UnknownNameError
 from automl.records import EpochReport, TrialRecord
 
+_CLASS_METRICS = ("accuracy", "precision", "recall", "f1", "auc")
 TASK_METRICS: Mapping[Task, tuple[str, ...]] = {
-    Task.REGRESSION: ("loss", "rmse", "mae", "r2"),
-    Task.BINARY: ("loss", "accuracy", "auc"),
-    Task.MULTICLASS: ("loss", "accuracy"),
-    Task.MULTILABEL: ("loss", "accuracy", "auc"),
+    Task.REGRESSION: ("rmse", "mse", "mae", "r2"),
+    Task.BINARY: _CLASS_METRICS,
+    Task.MULTICLASS: _CLASS_METRICS,
+    Task.MULTILABEL: _CLASS_METRICS,
 }
-"""Metrics that a trial of each task reports, for training rows and, prefixed with `val_`, for validation rows."""
+"""Metrics of each task beside `loss`, for training rows and, prefixed with `val_`, for validation rows."""
 
 _DEFAULT_METRIC: Mapping[Task, str] = {
     Task.REGRESSION: "val_rmse",
@@ -25,7 +26,7 @@ _DEFAULT_METRIC: Mapping[Task, str] = {
     Task.MULTICLASS: "val_accuracy",
     Task.MULTILABEL: "val_auc",
 }
-_MAXIMISED = ("accuracy", "auc", "r2")
+_MINIMISED = ("loss", "rmse", "mse", "mae")
 
 
 @dataclass(frozen=True)
@@ -57,22 +58,31 @@ class Objective:
             raise RequestError(f"the objective's epoch is 'best' or 'last', not {self.epoch!r}")
 
     @classmethod
-    def for_task(cls, task: Task, request: str | None = None) -> Objective:
-        """Read `metric[:min|max]`, or take the task's default where nothing is requested.
+    def for_outputs(cls, outputs: Sequence[OutputSpec], request: str | None = None) -> Objective:
+        """Read `metric[:min|max]`, or take the default where nothing is requested.
 
         Args:
-            task: The task whose metrics may be named.
-            request: Such as `"val_loss"` or `"val_auc:max"`; None for the default.
+            outputs: The dataset's outputs. One output's metrics have plain names (`val_accuracy`); those of several
+                carry the output's name (`val_income_accuracy`).
+            request: Such as `"val_loss"` or `"val_auc:max"`; None for the task's default, with several outputs
+                `val_loss`.
 
         Raises:
-            UnknownNameError: The task reports no such metric.
+            UnknownNameError: No output reports such a metric.
             RequestError: The direction is neither `min` nor `max`.
         """
-        name, _, direction = (request or _DEFAULT_METRIC[task]).partition(":")
-        known = [prefix + metric for metric in TASK_METRICS[task] for prefix in ("", "val_")]
+        default = _DEFAULT_METRIC[outputs[0].task] if len(outputs) == 1 else "val_loss"
+        name, _, direction = (request or default).partition(":")
+        metrics = {"loss": "loss"} | {
+            f"{output.name}_{metric}" if len(outputs) > 1 else metric: metric
+            for output in outputs
+            for metric in TASK_METRICS[output.task]
+        }
+        known = {prefix + full: metric for full, metric in metrics.items() for prefix in ("", "val_")}
         if name not in known:
-            raise UnknownNameError(f"objective for a {task} task", name, known)
-        natural: Literal["max", "min"] = "max" if name.removeprefix("val_") in _MAXIMISED else "min"
+            tasks = " and ".join(output.task.value for output in outputs)
+            raise UnknownNameError(f"objective for a {tasks} task", name, known)
+        natural: Literal["max", "min"] = "min" if known[name] in _MINIMISED else "max"
         if direction not in ("", "min", "max"):
             raise RequestError(f"the objective's direction is 'min' or 'max', not {direction!r}: try {name}:{natural}")
         return cls(name, natural if not direction else "max" if direction == "max" else "min")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from automl.dataset_spec import Task
+from automl.dataset_spec import OutputSpec, Task
 from automl.errors import RequestError, UnknownNameError
 from automl.objective import TASK_METRICS, Objective
 from automl.records import EpochReport, TrialRecord, TrialState
@@ -14,6 +14,10 @@ from automl.training.metrics import METRICS
 NAN = math.nan
 HIGH = Objective("val_accuracy", "max")
 LOW = Objective("val_rmse", "min")
+
+
+def _output(task: Task, name: str = "target") -> OutputSpec:
+    return OutputSpec(name=name, task=task, units=1)
 
 
 def reports(name: str, *values: float, losses: tuple[float, ...] = ()) -> list[EpochReport]:
@@ -39,28 +43,36 @@ def reports(name: str, *values: float, losses: tuple[float, ...] = ()) -> list[E
     ],
 )
 def test_a_request_is_read(task: Task, request_: str | None, expected: Objective) -> None:
-    assert Objective.for_task(task, request_) == expected
-    assert Objective.for_task(task, request_).epoch == "best"
+    assert Objective.for_outputs([_output(task)], request_) == expected
+    assert Objective.for_outputs([_output(task)], request_).epoch == "best"
 
 
 @pytest.mark.parametrize("task", list(Task))
 def test_every_metric_that_a_task_reports_can_be_the_objective(task: Task) -> None:
-    assert set(TASK_METRICS[task]) == {"loss", *METRICS[task]}
-    for name in TASK_METRICS[task]:
-        assert Objective.for_task(task, f"val_{name}").direction == (
-            "max" if name in ("accuracy", "auc", "r2") else "min"
-        )
+    assert set(TASK_METRICS[task]) == set(METRICS[task])
+    for name in ("loss", *TASK_METRICS[task]):
+        minimised = name in ("loss", "rmse", "mse", "mae")
+        assert Objective.for_outputs([_output(task)], f"val_{name}").direction == ("min" if minimised else "max")
+
+
+def test_objectives_of_several_outputs_carry_their_names() -> None:
+    outputs = [_output(Task.BINARY, "income"), _output(Task.REGRESSION, "hours")]
+    assert Objective.for_outputs(outputs) == Objective("val_loss", "min")
+    assert Objective.for_outputs(outputs, "val_income_auc") == Objective("val_income_auc", "max")
+    assert Objective.for_outputs(outputs, "hours_mae") == Objective("hours_mae", "min")
+    with pytest.raises(UnknownNameError, match="objective for a binary and regression task 'val_accuracy'"):
+        Objective.for_outputs(outputs, "val_accuracy")
 
 
 def test_a_wrong_request_is_refused() -> None:
     with pytest.raises(
         UnknownNameError, match=r"unknown objective for a binary task 'val_acc'; did you mean 'val_auc'"
     ):
-        Objective.for_task(Task.BINARY, "val_acc")
+        Objective.for_outputs([_output(Task.BINARY)], "val_acc")
     with pytest.raises(UnknownNameError, match="unknown objective for a multiclass task 'val_rmse'"):
-        Objective.for_task(Task.MULTICLASS, "val_rmse")
+        Objective.for_outputs([_output(Task.MULTICLASS)], "val_rmse")
     with pytest.raises(RequestError, match="direction is 'min' or 'max', not 'up': try val_accuracy:max"):
-        Objective.for_task(Task.BINARY, "val_accuracy:up")
+        Objective.for_outputs([_output(Task.BINARY)], "val_accuracy:up")
     with pytest.raises(RequestError, match="direction is 'max' or 'min', not 'maximize'"):
         Objective("val_accuracy", "maximize")  # type: ignore[arg-type]
     with pytest.raises(RequestError, match="epoch is 'best' or 'last', not 'first'"):

@@ -7,13 +7,13 @@ uninterrupted one would have.
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Callable, Mapping
 
 import optuna
 
 from automl.errors import UnknownNameError
+from automl.seeds import derive_seed
 
 _OPTUNA_SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     # group=True: conditional parameters are sampled jointly too; without it TPE treats them as independent.
@@ -51,13 +51,3 @@ def _quasi_random(seed: int, own_seed: int) -> optuna.samplers.BaseSampler:
         independent_sampler=optuna.samplers.RandomSampler(seed=own_seed),
         warn_independent_sampling=False,
     )
-
-
-def derive_seed(*parts: int) -> int:
-    """Return a seed of 31 bits that depends on every part.
-
-    Example:
-        >>> derive_seed(0, 1) != derive_seed(1, 0)
-        True
-    """
-    return random.Random(repr(parts)).getrandbits(31)

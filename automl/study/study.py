@@ -32,9 +32,10 @@ from automl.records import (
     TrialState,
 )
 from automl.search_space import SearchSpace, config_key, flatten
+from automl.seeds import derive_seed
 from automl.settings import SearchSettings
 from automl.study.distributions import suggest
-from automl.study.samplers import derive_seed, make_sampler
+from automl.study.samplers import make_sampler
 from automl.study.schedulers import make_scheduler
 from automl.study.storage import open_storage
 from automl.study_record import StudyRecord

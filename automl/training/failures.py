@@ -19,6 +19,11 @@ class TrialFailure(Exception):  # noqa: N818 - it is how a trial ends, not a def
         self.message = message
 
 
+def invalid_model(message: str) -> TrialFailure:
+    """Return the failure of a config that gives no model that could be trained."""
+    return TrialFailure(FailureReason.INVALID_MODEL, message)
+
+
 def as_failure(error: Exception, otherwise: FailureReason) -> TrialFailure:
     """Map any exception to a typed failure; what is not recognised becomes `otherwise`."""
     if isinstance(error, TrialFailure):

@@ -22,6 +22,7 @@ class TrialJob:
         objective: What is optimised.
         weights_path: Where to save the weights of the best epoch (`.npz`, arrays in the order of `model.variables`);
             None to save nothing.
+        fold: With cross-validation, the only fold to train; None for all folds in lockstep.
     """
 
     number: int
@@ -31,3 +32,4 @@ class TrialJob:
     patience: int
     objective: Objective
     weights_path: Path | None = None
+    fold: int | None = None

@@ -1,4 +1,4 @@
-"""Compiled epochs: a whole pass over resident tensors is one call into TensorFlow.
+"""Compiled epochs: a whole pass over resident tensors is one call into TensorFlow (over streamed ones, one a chunk).
 
 The step is the one that `keras.Model.train_step` takes: forward pass, `compute_loss` (regularisation included),
 gradients, `optimizer.apply_gradients`. Given the same seed and batch order it gives the losses of `model.fit`,
@@ -11,13 +11,14 @@ Shuffling depends on (seed, epoch) only, so that a resumed trial sees the batche
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from automl.training.metrics import Array
+from automl.training.rows import Rows
 
 _EVALUATION_ROWS = 2048  # a batch of evaluation; large, but small enough for convolutions on images
 
@@ -41,33 +42,31 @@ class Sweep:
 
 
 class TrainingLoop:
-    """Trains and evaluates one compiled model over arrays that fit in memory."""
+    """Trains one compiled model."""
 
-    def __init__(
-        self, model: Any, inputs: Sequence[Array], outputs: Sequence[Array], *, batch_size: int, seed: int
-    ) -> None:
-        """Copy the training rows into tensors; nothing is traced before the first epoch.
+    def __init__(self, model: Any, rows: Rows, *, batch_size: int, seed: int, chosen: Array | None = None) -> None:
+        """Prepare the sweep; nothing is traced before the first epoch.
 
         Args:
             model: A compiled `keras.Model`.
-            inputs: One array an input, shape (rows, *input_shape), float32.
-            outputs: One array an output, shape (rows, ...), as the loss takes them.
+            rows: Inputs, targets and perhaps weights.
             batch_size: Rows a step; the last batch of an epoch is smaller where the rows do not divide.
             seed: Seed of the order of the rows.
+            chosen: Indices of the rows to train on; None for all.
         """
         self._model = model
-        self._seed = seed
-        self._data = _tensors(inputs, outputs)
-        self._row_count = len(inputs[0])
+        self._rows = rows
+        self._chosen = _indices(rows, chosen)
         self._batch_size = batch_size
+        self._seed = seed
         model.optimizer.build(model.trainable_variables)
         self._own_step = _overrides_train_step(model)
         step = self._model_train_step if self._own_step else self._train_step
-        self._train = _compile_sweep(step, 0 if self._own_step else len(model.outputs))
+        self._sweep = _compile_sweep(step, 0 if self._own_step else len(model.outputs))
 
     def trace(self) -> None:
         """Trace the epoch now, so that its time is not counted as training."""
-        _trace(self._train, self._data, self._batch_size)
+        self._rows.trace(self._sweep, self._batch_size)
 
     def train_epoch(self, epoch: int) -> Sweep:
         """Train on every row once, in the order of (seed, epoch).
@@ -75,57 +74,63 @@ class TrainingLoop:
         Args:
             epoch: Number of the epoch, from 1.
         """
-        rows = np.random.default_rng([self._seed, epoch]).permutation(self._row_count).astype("int32")
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._chosen))
+        visited = self._chosen[order]
         if self._own_step:
             self._model.reset_metrics()
-        loss, predictions = _run(self._train, self._data, rows, self._batch_size)
+        total, predictions = self._rows.run(self._sweep, visited, self._batch_size)
+        loss = total / len(visited)
         if not self._own_step:
-            return Sweep(loss=loss, predictions=predictions, rows=rows, metrics={})
+            return Sweep(loss=loss, predictions=predictions, rows=visited, metrics={})
         results = {name: float(value) for name, value in self._model.get_metrics_result().items()}
-        return Sweep(loss=results.get("loss", loss), predictions=(), rows=rows, metrics=results)
+        return Sweep(loss=results.get("loss", loss), predictions=(), rows=visited, metrics=results)
 
-    def _train_step(self, x: Any, y: Any) -> tuple[Any, tuple[Any, ...]]:
+    def _train_step(self, x: Any, y: Any, weights: Any = None) -> tuple[Any, tuple[Any, ...]]:
         import tensorflow as tf
 
         model = self._model
         with tf.GradientTape() as tape:
             prediction = model(x, training=True)
-            loss = model.compute_loss(x=x, y=y, y_pred=prediction, training=True)
+            loss = model.compute_loss(x=x, y=y, y_pred=prediction, sample_weight=weights, training=True)
             scaled = model.optimizer.scale_loss(loss)
         variables = model.trainable_weights
         model.optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
         return loss, _as_tuple(prediction)
 
-    def _model_train_step(self, x: Any, y: Any) -> tuple[Any, tuple[Any, ...]]:
+    def _model_train_step(self, x: Any, y: Any, weights: Any = None) -> tuple[Any, tuple[Any, ...]]:
         import tensorflow as tf
 
-        results = self._model.train_step((x, y))
+        results = self._model.train_step((x, y) if weights is None else (x, y, weights))
         return tf.cast(results.get("loss", 0.0), "float32"), ()
 
 
 class Evaluator:
-    """Evaluates one compiled model over arrays that fit in memory, in large batches."""
+    """Evaluates one compiled model in large batches, all rows alike."""
 
-    def __init__(self, model: Any, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
-        """Copy the rows into tensors; arguments as for `TrainingLoop`."""
+    def __init__(self, model: Any, rows: Rows, *, chosen: Array | None = None) -> None:
+        """Prepare the sweep; arguments as for `TrainingLoop`."""
         self._model = model
-        self._data = _tensors(inputs, outputs)
-        self._rows = np.arange(len(inputs[0]), dtype="int32")
+        self._rows = rows
+        self._chosen = _indices(rows, chosen)
         self._sweep = _compile_sweep(self._step, len(model.outputs))
 
     def trace(self) -> None:
         """Trace the evaluation now, so that its time is not counted as training."""
-        _trace(self._sweep, self._data, _EVALUATION_ROWS)
+        self._rows.trace(self._sweep, _EVALUATION_ROWS)
 
     def evaluate(self) -> Sweep:
         """Return loss and predictions for every row, in order."""
-        loss, predictions = _run(self._sweep, self._data, self._rows, _EVALUATION_ROWS)
-        return Sweep(loss=loss, predictions=predictions, rows=self._rows, metrics={})
+        total, predictions = self._rows.run(self._sweep, self._chosen, _EVALUATION_ROWS)
+        return Sweep(loss=total / len(self._chosen), predictions=predictions, rows=self._chosen, metrics={})
 
-    def _step(self, x: Any, y: Any) -> tuple[Any, tuple[Any, ...]]:
+    def _step(self, x: Any, y: Any, weights: Any = None) -> tuple[Any, tuple[Any, ...]]:
         prediction = self._model(x, training=False)
         loss = self._model.compute_loss(x=x, y=y, y_pred=prediction, training=False)
         return loss, _as_tuple(prediction)
+
+
+def _indices(rows: Rows, chosen: Array | None) -> Array:
+    return (np.arange(rows.count) if chosen is None else np.asarray(chosen)).astype("int32")
 
 
 def _overrides_train_step(model: Any) -> bool:
@@ -134,34 +139,11 @@ def _overrides_train_step(model: Any) -> bool:
     return type(model).train_step is not keras.Model.train_step
 
 
-def _tensors(inputs: Sequence[Array], outputs: Sequence[Array]) -> tuple[Any, Any]:
-    import tensorflow as tf
-
-    def resident(arrays: Sequence[Array]) -> Any:
-        tensors = [tf.constant(array) for array in arrays]
-        return tensors[0] if len(tensors) == 1 else tensors
-
-    return resident(inputs), resident(outputs)
-
-
 def _as_tuple(prediction: Any) -> tuple[Any, ...]:
     return tuple(prediction) if isinstance(prediction, list | tuple) else (prediction,)
 
 
-def _trace(sweep: Any, data: tuple[Any, Any], batch_size: int) -> None:
-    import tensorflow as tf
-
-    sweep.get_concrete_function(data, tf.TensorSpec([None], "int32"), tf.constant(batch_size))
-
-
-def _run(sweep: Any, data: tuple[Any, Any], rows: Array, batch_size: int) -> tuple[float, tuple[Array, ...]]:
-    import tensorflow as tf
-
-    total, predictions = sweep(data, tf.constant(rows), tf.constant(batch_size))
-    return float(total) / len(rows), tuple(one.numpy() for one in predictions)
-
-
-def _compile_sweep(step: Callable[[Any, Any], tuple[Any, tuple[Any, ...]]], output_count: int) -> Any:
+def _compile_sweep(step: Callable[..., tuple[Any, tuple[Any, ...]]], output_count: int) -> Any:
     """Return a compiled function of (data, rows, batch size) that calls `step` for one batch of rows after the other.
 
     It gives the sum over rows of the batch losses, as `fit` weights them, and the predictions row after row. The
@@ -176,8 +158,7 @@ def _compile_sweep(step: Callable[[Any, Any], tuple[Any, tuple[Any, ...]]], outp
         total = tf.constant(0.0)
         for batch in tf.range(batches):
             chosen = rows[batch * batch_size : (batch + 1) * batch_size]
-            x, y = tf.nest.map_structure(lambda whole: tf.gather(whole, chosen), data)  # noqa: B023
-            loss, predictions = step(x, y)
+            loss, predictions = step(*tf.nest.map_structure(lambda whole: tf.gather(whole, chosen), data))  # noqa: B023
             total += tf.cast(loss, "float32") * tf.cast(tf.shape(chosen)[0], "float32")
             collected = tuple(
                 array.write(batch, tf.cast(one, "float32")) for array, one in zip(collected, predictions, strict=True)

@@ -11,7 +11,8 @@ from asked_studies import FINITE, SPACE, run
 
 from automl.errors import UnknownNameError
 from automl.search_space import SearchSpace, config_key
-from automl.study.samplers import SAMPLERS, check_sampler, derive_seed
+from automl.seeds import derive_seed
+from automl.study.samplers import SAMPLERS, check_sampler
 from automl.study.study import Study
 
 _TRIALS = 16  # more than the ten that TPE draws at random

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from automl.training.loop import Evaluator, TrainingLoop
+from automl.training.rows import ResidentRows, StreamedRows
 
 _ROWS, _BATCH, _SEED = 330, 64, 11  # the last batch has 10 rows
 _RANDOM = np.random.default_rng(0)
@@ -67,7 +69,7 @@ def _fit(model: Any, x: Any, epoch: int) -> float:
 
 
 def _loop(model: Any, x: Any) -> TrainingLoop:
-    return TrainingLoop(model, [x], [_CLASSES], batch_size=_BATCH, seed=_SEED)
+    return TrainingLoop(model, ResidentRows([x], [_CLASSES]), batch_size=_BATCH, seed=_SEED)
 
 
 @pytest.mark.parametrize("name", _MODELS)
@@ -78,7 +80,7 @@ def test_an_epoch_is_that_of_fit(name: str, set_seed: Callable[[int], None]) -> 
     set_seed(3)
     ours = _model(name)
     loop = _loop(ours, x)
-    evaluator = Evaluator(ours, [x], [_CLASSES])
+    evaluator = Evaluator(ours, ResidentRows([x], [_CLASSES]))
     for epoch in (1, 2, 3):
         loss = _fit(theirs, x, epoch)
         sweep = loop.train_epoch(epoch)
@@ -99,20 +101,20 @@ def test_predictions_stand_beside_their_rows(set_seed: Callable[[int], None]) ->
     outputs = keras.layers.Dense(12, kernel_initializer="identity")(inputs)
     model = keras.Model(inputs, outputs)
     model.compile(optimizer=keras.optimizers.SGD(0.0), loss="mse")
-    loop = TrainingLoop(model, [_TABLE], [_TABLE], batch_size=_BATCH, seed=_SEED)
+    loop = TrainingLoop(model, ResidentRows([_TABLE], [_TABLE]), batch_size=_BATCH, seed=_SEED)
     sweep = loop.train_epoch(1)
     assert sorted(sweep.rows) == list(range(_ROWS))
     np.testing.assert_allclose(sweep.predictions[0], _TABLE[sweep.rows], atol=1e-6)
     assert list(loop.train_epoch(2).rows) != list(sweep.rows)
-    evaluated = Evaluator(model, [_TABLE], [_TABLE]).evaluate()
+    evaluated = Evaluator(model, ResidentRows([_TABLE], [_TABLE])).evaluate()
     np.testing.assert_allclose(evaluated.predictions[0], _TABLE, atol=1e-6)
 
 
 def test_evaluation_in_several_batches_is_weighted_by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     model = _model("dense")
-    whole = Evaluator(model, [_TABLE], [_CLASSES]).evaluate()
+    whole = Evaluator(model, ResidentRows([_TABLE], [_CLASSES])).evaluate()
     monkeypatch.setattr("automl.training.loop._EVALUATION_ROWS", 100)
-    parts = Evaluator(model, [_TABLE], [_CLASSES]).evaluate()
+    parts = Evaluator(model, ResidentRows([_TABLE], [_CLASSES])).evaluate()
     assert parts.loss == pytest.approx(whole.loss, abs=1e-6)
     np.testing.assert_allclose(parts.predictions[0], whole.predictions[0], atol=1e-6)
 
@@ -131,7 +133,7 @@ def test_a_model_of_several_inputs_and_outputs_is_that_of_fit(set_seed: Callable
 
     inputs, outputs = [_TABLE, _SERIES], [_CLASSES, _TABLE[:, :1]]
     ours, theirs = make(), make()
-    sweep = TrainingLoop(ours, inputs, outputs, batch_size=_BATCH, seed=_SEED).train_epoch(1)
+    sweep = TrainingLoop(ours, ResidentRows(inputs, outputs), batch_size=_BATCH, seed=_SEED).train_epoch(1)
     order = np.random.default_rng([_SEED, 1]).permutation(_ROWS)
     history = theirs.fit(
         [one[order] for one in inputs], [one[order] for one in outputs], batch_size=_BATCH, shuffle=False, verbose=0
@@ -172,3 +174,78 @@ def test_a_models_own_train_step_is_taken(set_seed: Callable[[int], None]) -> No
         assert "accuracy" in sweep.metrics
     for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_weighted_rows_are_those_of_fit(set_seed: Callable[[int], None]) -> None:
+    weights = _RANDOM.uniform(0, 3, size=_ROWS).astype("float32")
+    set_seed(3)
+    theirs = _model("dense")
+    set_seed(3)
+    ours = _model("dense")
+    loop = TrainingLoop(ours, ResidentRows([_TABLE], [_CLASSES], weights), batch_size=_BATCH, seed=_SEED)
+    for epoch in (1, 2):
+        order = np.random.default_rng([_SEED, epoch]).permutation(_ROWS)
+        history = theirs.fit(
+            _TABLE[order],
+            _CLASSES[order],
+            sample_weight=weights[order],
+            batch_size=_BATCH,
+            shuffle=False,
+            verbose=0,
+        )
+        assert loop.train_epoch(epoch).loss == pytest.approx(history.history["loss"][0], abs=1e-6)
+    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_two_weighted_outputs_are_those_of_fit(set_seed: Callable[[int], None]) -> None:
+    import keras
+
+    weights = _RANDOM.uniform(0, 3, size=_ROWS).astype("float32")
+
+    def make() -> Any:
+        set_seed(5)
+        inputs = keras.Input((12,))
+        heads = [keras.layers.Dense(4, activation="softmax")(inputs), keras.layers.Dense(1)(inputs)]
+        model = keras.Model(inputs, heads)
+        model.compile(optimizer="adam", loss=["sparse_categorical_crossentropy", "mse"])
+        return model
+
+    ours, theirs = make(), make()
+    rows = ResidentRows([_TABLE], [_CLASSES, _TABLE[:, :1]], weights)
+    sweep = TrainingLoop(ours, rows, batch_size=_BATCH, seed=_SEED).train_epoch(1)
+    order = np.random.default_rng([_SEED, 1]).permutation(_ROWS)
+    history = theirs.fit(
+        _TABLE[order],
+        [_CLASSES[order], _TABLE[order, :1]],
+        sample_weight=[weights[order], weights[order]],
+        batch_size=_BATCH,
+        shuffle=False,
+        verbose=0,
+    )
+    assert sweep.loss == pytest.approx(history.history["loss"][0], abs=1e-5)
+
+
+@pytest.mark.parametrize("weights", [None, np.linspace(0, 2, _ROWS, dtype="float32")], ids=["alike", "weighted"])
+def test_streamed_rows_give_what_resident_ones_give(
+    weights: Any, set_seed: Callable[[int], None], tmp_path: Path
+) -> None:
+    for name, array in (("x", _TABLE), ("y", _CLASSES)):
+        np.save(tmp_path / f"{name}.npy", array)
+    mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("x", "y")]
+    chosen = np.arange(20, _ROWS)
+    streamed = StreamedRows([mapped[0]], [mapped[1]], weights, chunk_bytes=150 * 52)  # two batches a chunk
+    sweeps = []
+    for rows in (ResidentRows([_TABLE], [_CLASSES], weights), streamed):
+        set_seed(3)
+        model = _model("dense")
+        loop = TrainingLoop(model, rows, batch_size=_BATCH, seed=_SEED, chosen=chosen)
+        evaluator = Evaluator(model, rows, chosen=chosen)
+        loop.trace()
+        evaluator.trace()
+        sweeps.append([*(loop.train_epoch(epoch) for epoch in (1, 2)), evaluator.evaluate()])
+    for resident, stream in zip(*sweeps, strict=True):
+        assert stream.loss == pytest.approx(resident.loss, abs=1e-6)
+        np.testing.assert_array_equal(stream.rows, resident.rows)
+        np.testing.assert_allclose(stream.predictions[0], resident.predictions[0], atol=1e-6)
+    assert sorted(sweeps[0][0].rows) == list(range(20, _ROWS))
