@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _TEST = "test"
 _TRAIN = "train"
-_COLUMN_OPTIONS = ("group", "time_column", "sample_weight")
 _LABELS = ("label", "labels", "target")
 
 
@@ -66,7 +65,7 @@ def openml_dataset(
         raise DataError(
             f"{name} names no target of its own; give --target COLUMN, one of: {', '.join(map(str, frame))}"
         )
-    return frame_dataset(name, frame, Roles.parse(chosen, **_all_roles(roles)))
+    return frame_dataset(name, frame, Roles.parse(chosen, **roles))
 
 
 def tfds_dataset(
@@ -111,7 +110,7 @@ def huggingface_dataset(
     if images:
         return _image_dataset(name, splits[_TRAIN], test, images[0], str(chosen))
     frames = [_named_frame(split) for split in (splits[_TRAIN], test) if split is not None]
-    return frame_dataset(name, frames[0], Roles.parse(chosen, **_all_roles(roles)), *frames[1:])
+    return frame_dataset(name, frames[0], Roles.parse(chosen, **roles), *frames[1:])
 
 
 def _fetch_openml(
@@ -161,10 +160,6 @@ def _import(package: str, extra: str, client: str) -> Any:
         raise DataError(
             f"{client}: needs the package {package}; install it with: pip install 'keras-automl[{extra}]'"
         ) from error
-
-
-def _all_roles(roles: Mapping[str, str | None]) -> dict[str, str | None]:
-    return {option: roles.get(option) for option in _COLUMN_OPTIONS}
 
 
 def _refuse_columns(label: str, target: object, roles: Mapping[str, str | None]) -> None:

@@ -92,7 +92,12 @@ class Roles:
 
     @classmethod
     def parse(
-        cls, target: str | Sequence[str], *, group: str | None, time_column: str | None, sample_weight: str | None
+        cls,
+        target: str | Sequence[str],
+        *,
+        group: str | None = None,
+        time_column: str | None = None,
+        sample_weight: str | None = None,
     ) -> Roles:
         """Read the user's options; targets may be one text with commas."""
         names = target.split(",") if isinstance(target, str) else target
