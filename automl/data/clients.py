@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _TEST = "test"
 _TRAIN = "train"
-_COLUMN_OPTIONS = ("group", "time_column", "sample_weight")
 _LABELS = ("label", "labels", "target")
 
 
@@ -63,8 +62,10 @@ def openml_dataset(
     """
     chosen = target or default_target
     if not chosen:
-        raise DataError(f"{name} names no target of its own; give --target COLUMN, one of: {', '.join(frame)}")
-    return frame_dataset(name, frame, Roles.parse(chosen, **_all_roles(roles)))
+        raise DataError(
+            f"{name} names no target of its own; give --target COLUMN, one of: {', '.join(map(str, frame))}"
+        )
+    return frame_dataset(name, frame, Roles.parse(chosen, **roles))
 
 
 def tfds_dataset(
@@ -102,16 +103,19 @@ def huggingface_dataset(
     chosen = target or next((column for column in _LABELS if column in columns), None)
     if chosen is None:
         raise DataError(f"{name}: which column is the target? give --target COLUMN, one of: {', '.join(columns)}")
-    # a test split whose labels are held back has -1 for each
     test = splits.get(_TEST)
+    if test is not None and _is_held_back(test, str(chosen)):
+        test = None
     images = [column for column, kind in splits[_TRAIN].features.items() if type(kind).__name__ == "Image"]
     if images:
         return _image_dataset(name, splits[_TRAIN], test, images[0], str(chosen))
     frames = [_named_frame(split) for split in (splits[_TRAIN], test) if split is not None]
-    return frame_dataset(name, frames[0], Roles.parse(chosen, **_all_roles(roles)), *frames[1:])
+    return frame_dataset(name, frames[0], Roles.parse(chosen, **roles), *frames[1:])
 
 
-def _fetch_openml(module: Any, name: str, target: str | Sequence[str] | None, roles: Mapping[str, str | None]) -> Any:
+def _fetch_openml(
+    module: Any, name: str, target: str | Sequence[str] | None, roles: Mapping[str, str | None]
+) -> RawDataset:
     if not name.isdecimal():
         raise DataError(f"openml:{name}: expected the number of a dataset, such as openml:31, received {name!r}")
     dataset = module.datasets.get_dataset(int(name))
@@ -119,7 +123,9 @@ def _fetch_openml(module: Any, name: str, target: str | Sequence[str] | None, ro
     return openml_dataset(dataset.name, frame, dataset.default_target_attribute, target, **roles)
 
 
-def _fetch_tfds(module: Any, name: str, target: str | Sequence[str] | None, roles: Mapping[str, str | None]) -> Any:
+def _fetch_tfds(
+    module: Any, name: str, target: str | Sequence[str] | None, roles: Mapping[str, str | None]
+) -> RawDataset:
     _refuse_columns(f"tfds:{name}", target, roles)
     splits, info = module.load(name, as_supervised=True, with_info=True)
     if _TRAIN not in splits:
@@ -131,11 +137,11 @@ def _fetch_tfds(module: Any, name: str, target: str | Sequence[str] | None, role
 
 def _fetch_huggingface(
     module: Any, name: str, target: str | Sequence[str] | None, roles: Mapping[str, str | None]
-) -> Any:
+) -> RawDataset:
     return huggingface_dataset(name.replace("/", "-"), module.load_dataset(name), target, **roles)
 
 
-_Fetch = Callable[[Any, str, Any, Mapping[str, str | None]], Any]
+_Fetch = Callable[[Any, str, Any, Mapping[str, str | None]], RawDataset]
 _FETCH: Mapping[str, tuple[str, str, _Fetch]] = MappingProxyType(
     {
         "openml": ("openml", "openml", _fetch_openml),
@@ -156,10 +162,6 @@ def _import(package: str, extra: str, client: str) -> Any:
         ) from error
 
 
-def _all_roles(roles: Mapping[str, str | None]) -> dict[str, str | None]:
-    return {option: roles.get(option) for option in _COLUMN_OPTIONS}
-
-
 def _refuse_columns(label: str, target: object, roles: Mapping[str, str | None]) -> None:
     for option, value in {"target": target, **roles}.items():
         if value:
@@ -178,6 +180,14 @@ def _with_test(train: RawDataset, test: RawDataset) -> RawDataset:
         test_targets=test.targets,
         content_hash=hashlib.sha256(f"{train.content_hash}{test.content_hash}".encode()).hexdigest(),
     )
+
+
+def _is_held_back(test: Any, label: str) -> bool:
+    """Return True where a test split has no labels: -1 for each of its classes, or no such column."""
+    if label not in test.features:
+        return "," not in label
+    names = getattr(test.features[label], "names", None)
+    return bool(names) and all(row == -1 for row in test[label])
 
 
 def _named_frame(split: Any) -> pd.DataFrame:

@@ -6,6 +6,7 @@ Also the layouts that datasets have there: `class/file`, and `train/class/file` 
 from __future__ import annotations
 
 import hashlib
+import logging
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from automl.data.files import hash_file, malformed, unreadable
+from automl.data.files import hash_file, listing, malformed, unreadable
 from automl.errors import DataError
+
+_log = logging.getLogger(__name__)
 
 _TRAIN = ("train", "training", "val", "valid", "validation")
 _TEST = ("test", "testing")
@@ -110,7 +113,10 @@ def split_by_layout(path: Path, names: Sequence[str]) -> tuple[LabelledFiles, La
     if tops <= {*_TRAIN, *_TEST} and tops & set(_TRAIN):
         train = {name: where[1:] for name, where in parts.items() if where[0].lower() in _TRAIN}
         test = {name: where[1:] for name, where in parts.items() if where[0].lower() in _TEST} or None
-    return _labelled(path, train, fewest_classes=2), None if test is None else _labelled(path, test, fewest_classes=1)
+    train_files = _labelled(path, train, fewest_classes=2)
+    test_files = None if test is None else _labelled(path, test, fewest_classes=1)
+    _warn_of_loose(path, names, train_files, test_files)
+    return train_files, test_files
 
 
 def all_labelled(path: Path, names: Sequence[str]) -> LabelledFiles:
@@ -122,12 +128,19 @@ def all_labelled(path: Path, names: Sequence[str]) -> LabelledFiles:
     return _labelled(path, _unwrap({name: PurePosixPath(name).parts for name in names}), fewest_classes=1)
 
 
+def _warn_of_loose(path: Path, names: Sequence[str], *parts: LabelledFiles | None) -> None:
+    used = {name for part in parts if part is not None for name in part.names}
+    loose = [name for name in names if name not in used]
+    if loose:
+        _log.warning("%s: left out %d files in no class folder: %s", path, len(loose), listing(loose, most=3))
+
+
 def _unwrap(parts: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Drop leading folders that all files share, but not the one of a class."""
-    unwrapped = dict(parts)
-    while unwrapped and min(map(len, unwrapped.values())) > 2 and len({where[0] for where in unwrapped.values()}) == 1:
-        unwrapped = {name: where[1:] for name, where in unwrapped.items()}
-    return unwrapped
+    """Drop leading folders that all files share, but not the one of a class; and files outside all folders."""
+    inside = {name: where for name, where in parts.items() if len(where) > 1}
+    while len({where[0] for where in inside.values()}) == 1 and max(map(len, inside.values())) > 2:
+        inside = {name: where[1:] for name, where in inside.items() if len(where) > 2}
+    return inside
 
 
 def _labelled(path: Path, parts: Mapping[str, tuple[str, ...]], *, fewest_classes: int) -> LabelledFiles:

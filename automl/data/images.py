@@ -26,7 +26,8 @@ _log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 
-_HELD_BYTES = 512 * 2**20
+HELD_BYTES = 512 * 2**20
+"""Images of more than so many bytes, decoded, are decoded again at each pass."""
 _BATCH_BYTES = 8 * 2**20
 _RESIZED_AREA = 128 * 128
 _GREY_MODES = ("1", "L", "LA")
@@ -82,7 +83,6 @@ def load_images(
     *,
     test: FileTree | None,
     strict: bool,
-    held_bytes: int = _HELD_BYTES,
 ) -> RawDataset:
     """Load images in class folders.
 
@@ -92,7 +92,6 @@ def load_images(
         names: Names of the images there.
         test: Where those of the test split lie, if in a place of their own.
         strict: Refuse files that are no images, instead of skipping them with a warning.
-        held_bytes: Images of more than so many bytes, decoded, are not held in memory.
 
     Raises:
         DataError: The folders are no classes, or files are no images.
@@ -109,9 +108,9 @@ def load_images(
         is_array=True,
         row_shape=shape,
         row_dtype=np.dtype(np.uint8),
-        train=_rows(tree, train, shape, held_bytes),
+        train=_rows(tree, train, shape),
         targets={"target": _labels(train)},
-        test=None if tested is None else _rows(test_tree, tested, shape, held_bytes),
+        test=None if tested is None else _rows(test_tree, tested, shape),
         test_targets={} if tested is None else {"target": _labels(tested)},
         content_hash=tree.hash(),
         test_hash="" if test is None else test.hash(),
@@ -162,9 +161,9 @@ def _common_shape(path: Path, *parts: _Scanned | None) -> tuple[int, ...]:
     return (height, width) if scanned[0].all_grey else (height, width, 3)
 
 
-def _rows(tree: FileTree, scanned: _Scanned, shape: tuple[int, ...], held_bytes: int) -> RowSource:
+def _rows(tree: FileTree, scanned: _Scanned, shape: tuple[int, ...]) -> RowSource:
     rows = ImageRows(tree=tree, names=scanned.files.names, shape=shape)
-    if rows.count * math.prod(shape) > held_bytes:
+    if rows.count * math.prod(shape) > HELD_BYTES:
         return rows
     held = np.empty((rows.count, *shape), np.uint8)
     start = 0
@@ -193,11 +192,11 @@ def _open(path: Path, content: bytes) -> Image.Image:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", module="PIL")
-            image = Image.open(io.BytesIO(content))
-            image.load()
-            image = ImageOps.exif_transpose(image)
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            opened = Image.open(io.BytesIO(content))
+            opened.load()
+            image: Image.Image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I"):
                 image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
             return image.convert("RGBA") if "transparency" in image.info else image

@@ -100,7 +100,7 @@ def _plain(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _hashable(frame: pd.DataFrame) -> dict[str, Array]:
     return {
-        name: column.to_numpy()
+        str(name): column.to_numpy()
         if column.dtype.kind in "biuf" and isinstance(column.dtype, np.dtype)
         else _texts(column)
         for name, column in frame.items()
@@ -200,14 +200,15 @@ def stream_dataset(name: str, elements: Iterable[tuple[Any, Any]], *, batched: b
     Raises:
         DataError: There are no rows, or they differ in shape.
     """
-    with ExitStack() as stack:
+    with ExitStack() as stack:  # a memory mapping of a closed file lives on
         spools: tuple[dict[str, _Spool], dict[str, _Spool]] = ({}, {})
         for element in elements:
             for spool, part in zip(spools, element, strict=True):
                 values = part if isinstance(part, Mapping) else {"": part}
                 for key, value in values.items():
                     if key not in spool:
-                        spool[key] = stack.enter_context(_Spool(name))
+                        file = stack.enter_context(tempfile.TemporaryFile(prefix="automl-"))
+                        spool[key] = _Spool(name, file)
                     spool[key].add(np.asarray(value) if batched else np.asarray(value)[None])
         if not spools[0]:
             raise DataError(f"{name}: the dataset has no rows; expected at least ten")
@@ -218,19 +219,13 @@ def stream_dataset(name: str, elements: Iterable[tuple[Any, Any]], *, batched: b
 class _Spool:
     """Rows of one array, written to a temporary file, or kept where they are text."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, file: IO[bytes]) -> None:
         self._name = name
-        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="automl-")
+        self._file = file
         self._texts: list[str] = []
         self._rows = 0
         self._dtype: np.dtype[Any] | None = None
         self._shape: tuple[int, ...] = ()
-
-    def __enter__(self) -> _Spool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()  # a memory mapping of it lives on
 
     def add(self, rows: Array) -> None:
         if rows.dtype.kind in "OSUT":

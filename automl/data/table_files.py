@@ -10,7 +10,8 @@ from automl.data.tables import FrameTable, Table
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 
-_HELD_BYTES = 256 * 2**20
+HELD_BYTES = 256 * 2**20
+"""The text of a larger file is not held in memory."""
 
 
 def table_suffix(path: Path) -> str:
@@ -19,16 +20,13 @@ def table_suffix(path: Path) -> str:
     return Path(name).suffix
 
 
-def open_table(
-    path: Path, *, encoding: str | None = None, fewest_columns: int = 2, held_bytes: int = _HELD_BYTES
-) -> Table:
+def open_table(path: Path, *, encoding: str | None = None, fewest_columns: int = 2) -> Table:
     """Open a delimited text or Parquet file.
 
     Args:
         path: The file.
         encoding: Encoding of a text file; guessed if None.
         fewest_columns: How many columns it must have.
-        held_bytes: A file of more than so many bytes is not held in memory.
 
     Raises:
         DataError: The file is malformed.
@@ -38,6 +36,6 @@ def open_table(
         if table_suffix(path) == ".parquet"
         else CsvTable.open(path, encoding=encoding, fewest_columns=fewest_columns)
     )
-    if table.nbytes > held_bytes:
+    if table.nbytes > HELD_BYTES:
         return table
     return FrameTable(next(table.chunks(whole=True)), origin=table)

@@ -92,7 +92,12 @@ class Roles:
 
     @classmethod
     def parse(
-        cls, target: str | Sequence[str], *, group: str | None, time_column: str | None, sample_weight: str | None
+        cls,
+        target: str | Sequence[str],
+        *,
+        group: str | None = None,
+        time_column: str | None = None,
+        sample_weight: str | None = None,
     ) -> Roles:
         """Read the user's options; targets may be one text with commas."""
         names = target.split(",") if isinstance(target, str) else target
@@ -113,11 +118,11 @@ class Roles:
         """
         for name in self.targets:
             check_column("target column", name, columns)
-        for what, name in (("group", self.group), ("time", self.time), ("sample weight", self.weight)):
-            if name is not None:
-                check_column(f"{what} column", name, columns)
-        named = [*self.others, *([self.time] if self.time in self.targets or self.time == self.weight else [])]
-        twice = sorted({str(name) for name in named if named.count(name) > 1})
+        for what, named in (("group", self.group), ("time", self.time), ("sample weight", self.weight)):
+            if named is not None:
+                check_column(f"{what} column", named, columns)
+        roles = (*self.others, *([self.time] if self.time is not None else []))
+        twice = sorted({name for name in roles if roles.count(name) > 1})
         if twice:
             raise DataError(f"{label}: {listing(twice)} is named as target, group, time or weight twice; name it once")
 
@@ -302,7 +307,10 @@ def _is_matrix(scan: _Scan, kept: Sequence[Column]) -> bool:
 
 def _rows(label: str, table: Table, columns: tuple[Column, ...], *, as_matrix: bool, count: int) -> RowSource:
     rows = TableRows(label=label, table=table, columns=columns, as_matrix=as_matrix, count=count)
-    return ArrayRows(next(rows.batches())) if isinstance(table, FrameTable) else rows
+    if not isinstance(table, FrameTable):
+        return rows
+    (whole,) = rows.batches()
+    return ArrayRows(whole)
 
 
 def _matrix(arrays: Batch, rows: int) -> Array:

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from automl.data import RawDataset, load_object
+from automl.data.raw import RowSource
+from automl.errors import DataError, UnknownNameError
+
+ROWS = 20
+Y = np.arange(ROWS) % 2
+IMAGES = np.arange(ROWS * 6, dtype=np.uint8).reshape(ROWS, 2, 3)
+FRAME = pd.DataFrame({"a": np.arange(ROWS) / 2, "colour": ["red", "blue"] * 10, "y": Y})
+
+
+class Shape(tuple[Any, ...]):
+    """As much of `tf.TensorShape` as is read."""
+
+    @property
+    def rank(self) -> int:
+        return len(self)
+
+
+@dataclass
+class Spec:
+    shape: Shape
+
+
+class Stream:
+    """As much of `tf.data.Dataset` as is read; the real one is tried in a worker's tests."""
+
+    def __init__(self, elements: list[Any], *shapes: Any, cardinality: int = -2) -> None:
+        self.elements = elements
+        self.element_spec = shapes
+        self._cardinality = cardinality
+
+    def as_numpy_iterator(self) -> Iterator[Any]:
+        return iter(self.elements)
+
+    def cardinality(self) -> int:
+        return self._cardinality
+
+
+def _spec(*shape: int | None) -> Spec:
+    return Spec(Shape(shape))
+
+
+def _batch(rows: RowSource | None) -> dict[str, np.ndarray]:
+    assert rows is not None
+    batches = list(rows.batches())
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _refusal(data: object, **options: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        load_object("mine", data, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def _kinds(raw: RawDataset) -> dict[str, str]:
+    return {column.name: str(column.kind) for column in raw.columns}
+
+
+def test_arrays() -> None:
+    raw = load_object("mine", (IMAGES, Y))
+    assert (raw.name, raw.row_shape, raw.pixel_scale, raw.test) == ("mine", (2, 3), 255.0, None)
+    assert load_object("mine", (IMAGES, Y)).content_hash == raw.content_hash
+    assert load_object("mine", (IMAGES[::-1], Y)).content_hash != raw.content_hash
+
+
+def test_arrays_with_a_test_split_and_lists() -> None:
+    raw = load_object("mine", [[[1.0], [2.0]], ["u", "v"], [[3.0]], ["u"]])
+    assert _batch(raw.test)["input"].tolist() == [[3.0]]
+    assert raw.test_targets["target"].tolist() == ["u"]
+
+
+def test_several_outputs() -> None:
+    raw = load_object("mine", (IMAGES, {"class": Y, "ink": IMAGES.mean((1, 2))}))
+    assert {name: y.shape for name, y in raw.targets.items()} == {"class": (ROWS,), "ink": (ROWS,)}
+
+
+def test_labels_of_objects_are_text() -> None:
+    raw = load_object("mine", (IMAGES, pd.Series(["u", "v"] * 10, name="kind", dtype=object)))
+    assert raw.targets["kind"].dtype.kind == "U"
+
+
+@pytest.mark.parametrize("dtype", [object, np.str_, np.dtypes.StringDType()])
+def test_strings_are_a_text_column(dtype: Any) -> None:
+    x = np.array(["a good film", "a bad film"] * 10, dtype=dtype)
+    raw = load_object("mine", (x, Y, x[:2], Y[:2]))
+    assert _kinds(raw) == {"text": "text"}
+    assert _batch(raw.train)["text"][:2].tolist() == ["a good film", "a bad film"]
+    assert _batch(raw.test)["text"].dtype == object
+
+
+def test_columns_by_name_with_missing_values() -> None:
+    x = {"a": np.where(Y, np.nan, np.arange(ROWS)), "colour": np.array(["red", "blue"] * 10)}
+    raw = load_object("mine", (x, {"y": Y}, {name: values[:4] for name, values in x.items()}, {"y": Y[:4]}))
+    assert _kinds(raw) == {"a": "number", "colour": "category"}
+    assert np.isnan(_batch(raw.train)["a"][1])
+    assert raw.test is not None
+    assert raw.test.count == 4
+
+
+def test_a_frame_with_targets() -> None:
+    raw = load_object("mine", FRAME.assign(z=np.arange(ROWS)), target=["y", "z"])
+    assert (_kinds(raw), list(raw.targets)) == ({"a": "number", "colour": "category"}, ["y", "z"])
+    assert raw.content_hash == load_object("mine", FRAME.assign(z=np.arange(ROWS)), target="y,z").content_hash
+
+
+def test_a_frame_and_its_target_apart() -> None:
+    raw = load_object("mine", (FRAME.drop(columns="y"), FRAME["y"]), group="colour")
+    assert (_kinds(raw), list(raw.targets)) == ({"a": "number"}, ["y"])
+    assert raw.groups is not None
+    assert raw.groups[:2].tolist() == ["red", "blue"]
+
+
+def test_frames_of_many_dtypes() -> None:
+    frame = pd.DataFrame(
+        {
+            "objects": np.array([1, 2.5] * 10, dtype=object),
+            "flags": np.array([True, None] * 10, dtype=object),
+            "kind": pd.Categorical([1, 2] * 10),
+            "when": pd.date_range("1970-01-02", periods=ROWS),
+            3: range(ROWS),
+            "y": Y,
+        }
+    )
+    raw = load_object("mine", frame, target="y")
+    assert list(_kinds(raw).items()) == [
+        ("objects", "number"),
+        ("flags", "boolean"),
+        ("kind", "category"),
+        ("when", "date"),
+        ("3", "number"),
+    ]
+    batch = _batch(raw.train)
+    np.testing.assert_array_equal(batch["flags"][:2], [1.0, np.nan])
+    assert (batch["kind"][0], batch["when"][0]) == ("1", 1.0)
+
+
+def test_what_is_refused() -> None:
+    assert "which column is the target" in _refusal(FRAME)
+    assert "received dict" in _refusal({"x": 1})
+    assert "received tuple of 3" in _refusal((1, 2, 3))
+    assert "target= names columns of a data frame" in _refusal((IMAGES, Y), target="y")
+    assert "group= names a column of a table" in _refusal((IMAGES, Y), group="y")
+    assert "x_train has 20 rows but y_train has 3" in _refusal((IMAGES, Y[:3]))
+    assert "as many rows in every column" in _refusal(({"a": Y, "b": Y[:3]}, Y))
+    assert "expected columns of shape (rows,)" in _refusal(({"a": IMAGES}, Y))
+    assert "'a' is a feature and a target" in _refusal(({"a": Y}, {"a": Y}))
+    assert "give several as a dict" in _refusal(({"a": Y}, np.zeros((ROWS, 2))))
+    assert "more than one column '1'" in _refusal(pd.DataFrame({1: Y, "1": Y, "y": Y}), target="y")
+    assert "received 'span' (timedelta64" in _refusal(FRAME.assign(span=pd.Timedelta("1D")), target="y")
+    assert "must hold numbers" in _refusal((np.array([["a"]] * ROWS), Y))
+    with pytest.raises(UnknownNameError, match="did you mean 'colour'"):
+        load_object("mine", FRAME, target="color")
+
+
+def test_a_stream_of_batches() -> None:
+    elements = [(IMAGES[:15], Y[:15]), (IMAGES[15:], Y[15:])]
+    raw = load_object("mine", Stream(elements, _spec(None, 2, 3), _spec(None)))
+    np.testing.assert_array_equal(_batch(raw.train)["input"], IMAGES)
+    assert isinstance(raw.train.arrays["input"].base, np.memmap)  # type: ignore[attr-defined]
+    assert raw.targets["target"].tolist() == Y.tolist()
+    assert raw.content_hash == load_object("mine", (IMAGES, Y)).content_hash
+
+
+def test_a_stream_of_rows() -> None:
+    elements = list(zip(IMAGES, Y, strict=True))
+    raw = load_object("mine", Stream(elements, _spec(2, 3), _spec()))
+    np.testing.assert_array_equal(_batch(raw.train)["input"], IMAGES)
+
+
+def test_a_stream_of_texts_and_of_columns() -> None:
+    raw = load_object("mine", Stream([(np.array([b"a film", "schön".encode()]), Y[:2])], _spec(None), _spec(None)))
+    assert _batch(raw.train)["text"].tolist() == ["a film", "schön"]
+    element = ({"a": np.arange(4.0), "c": np.array([b"u", b"v", b"u", b"v"])}, {"y": Y[:4], "z": np.arange(4.0)})
+    specs = ({"a": _spec(None), "c": _spec(None)}, {"y": _spec(None), "z": _spec(None)})
+    raw = load_object("mine", Stream([element], *specs))
+    assert (_kinds(raw), list(raw.targets)) == ({"a": "number", "c": "category"}, ["y", "z"])
+
+
+def test_streams_that_are_refused() -> None:
+    specs = (_spec(None, 2, 3), _spec(None))
+    assert "never ends" in _refusal(Stream([], *specs, cardinality=-1))
+    assert "has no rows" in _refusal(Stream([], *specs))
+    assert "expected a tf.data.Dataset of (x, y)" in _refusal(Stream([IMAGES], specs[0]))
+    uneven = [(IMAGES, Y), (IMAGES[:, :1], Y)]
+    assert "expected rows of one shape, received (2, 3) and (1, 3)" in _refusal(Stream(uneven, *specs))
