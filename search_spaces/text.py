@@ -159,7 +159,7 @@ space = SearchSpace(
         Repeat("hidden", 0, 2, [Int("units", 16, 256, log=True, default=64)], default=0),
         Float("dropout", 0.0, 0.7, step=0.05, default=0.5),
         Choice("activation", ACTIVATIONS),
-        *training_parameters(batch_size=32),
+        *training_parameters(learning_rate=3e-3, batch_size=32),
     ],
     build,
 )
