@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         UnknownNameError,
     )
     from automl.layers import (
-        SCALINGS,
+        Scaling,
         as_floats,
         embed_categories,
         input_layers,
@@ -53,7 +53,7 @@ _HOMES = {
         "UnknownNameError",
     ],
     "automl.layers": [
-        "SCALINGS",
+        "Scaling",
         "as_floats",
         "embed_categories",
         "input_layers",
@@ -75,7 +75,6 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "SCALINGS",
     "AutomlError",
     "Choice",
     "DataError",
@@ -90,6 +89,7 @@ __all__ = [
     "Repeat",
     "RequestError",
     "Result",
+    "Scaling",
     "SearchInterrupted",
     "SearchSpace",
     "SpaceError",

@@ -8,15 +8,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
 from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, Task
 from automl.errors import SpaceError, UnknownNameError
-
-SCALINGS = ("standard", "unit", "symmetric", "centred", "none")
-"""How numbers may be scaled; see `scale_input`."""
 
 _CODES = (InputKind.CATEGORICAL, InputKind.TEXT)
 _ONE_HOT_LIMIT = 64  # a wider one-hot vector gives the next layer more weights than an embedding needs
@@ -30,6 +28,20 @@ _ACTIVATIONS = {
     Task.MULTICLASS: "softmax",
     Task.MULTILABEL: "sigmoid",
 }
+
+
+class Scaling(StrEnum):
+    """How numbers may be scaled.
+
+    `STANDARD`: mean 0 and deviation 1; `UNIT`: [0, 1]; `SYMMETRIC`: [-1, 1]; `CENTRED`: `UNIT` less its mean; `NONE`:
+    the raw values. Rows beyond the range of the training rows go beyond these bounds.
+    """
+
+    STANDARD = "standard"
+    UNIT = "unit"
+    SYMMETRIC = "symmetric"
+    CENTRED = "centred"
+    NONE = "none"
 
 
 def input_tensors(spec: DatasetSpec) -> tuple[Any, list[Any]]:
@@ -99,6 +111,12 @@ def as_floats(x: Any, one: InputSpec, *, scaling: str | None = None, text_units:
 
     Returns:
         Shape (batch, *one.shape) for numbers, pixels and arrays, otherwise (batch, features); float32.
+
+    Example:
+        ```python
+        inputs, tensors = input_tensors(spec)
+        numbers = as_floats(tensors[0], spec.inputs[0], scaling="unit")
+        ```
     """
     if one.kind is InputKind.CATEGORICAL:
         return embed_categories(x, one)
@@ -108,7 +126,19 @@ def as_floats(x: Any, one: InputSpec, *, scaling: str | None = None, text_units:
 
 
 def side_by_side(parts: Sequence[Any]) -> Any:
-    """Return tensors flattened and joined, shape (batch, features)."""
+    """Return tensors flattened and joined.
+
+    Args:
+        parts: Tensors, each of shape (batch, ...).
+
+    Returns:
+        Shape (batch, features).
+
+    Example:
+        ```python
+        x = side_by_side([keras.layers.GlobalAveragePooling2D()(image), numbers])
+        ```
+    """
     import keras
 
     flat = [part if len(part.shape) == 2 else keras.layers.Flatten()(part) for part in parts]
@@ -121,8 +151,7 @@ def scale_input(x: Any, one: InputSpec, how: str) -> Any:
     Args:
         x: An input of kind `NUMERIC`, `IMAGE` or `ARRAY`, as it is encoded.
         one: What it holds.
-        how: `standard`: mean 0 and deviation 1; `unit`: [0, 1]; `symmetric`: [-1, 1]; `centred`: `unit` less its
-            mean; `none`: the raw values. Rows beyond the training rows' range go beyond these bounds.
+        how: A `Scaling`, or its value.
 
     Returns:
         The tensor itself where nothing changes; otherwise a `Rescaling` of it.
@@ -130,6 +159,11 @@ def scale_input(x: Any, one: InputSpec, how: str) -> Any:
     Raises:
         UnknownNameError: There is no such way to scale.
         SpaceError: The input holds no numbers, or comes without statistics.
+
+    Example:
+        ```python
+        x = scale_input(x, spec.inputs[0], config["scaling"])
+        ```
     """
     import keras
 
@@ -153,6 +187,11 @@ def embed_categories(
 
     Returns:
         All vectors side by side, shape (batch, features), float32.
+
+    Example:
+        ```python
+        x = embed_categories(x, spec.inputs[0], one_hot_limit=16)
+        ```
     """
     import keras
 
@@ -184,6 +223,11 @@ def text_bag(x: Any, one: InputSpec, *, units: int, bigram_buckets: int = 0, **a
 
     Returns:
         Shape (batch, units), float32.
+
+    Example:
+        ```python
+        x = text_bag(x, spec.inputs[0], units=64, bigram_buckets=2**15)
+        ```
     """
     import keras
 
@@ -255,8 +299,8 @@ def _unique(names: Iterable[str]) -> list[str]:
 
 def _scaling(one: InputSpec, how: str) -> tuple[Any, Any]:
     """Return (scale, offset): what an encoded value is multiplied by, and what is then added."""
-    if how not in SCALINGS:
-        raise UnknownNameError("input scaling", how, SCALINGS)
+    if how not in list(Scaling):
+        raise UnknownNameError("input scaling", how, list(Scaling))
     if one.kind in _CODES:
         raise SpaceError(f"input {one.name!r} holds {one.kind.value} codes, which cannot be scaled: embed them")
     if not (one.mean and one.deviation and one.low and one.high):

@@ -44,7 +44,15 @@ def default_space(spec: DatasetSpec) -> str:
 
 
 def auto_space(spec: DatasetSpec) -> SearchSpace:
-    """Return the union of the spaces that suit a dataset, called `auto`; the most promising one comes first."""
+    """Return the union of the spaces that suit a dataset, called `auto`; the most promising one comes first.
+
+    Its `source` names the spaces, as in `cnn+resnet`, and finds it again without the dataset.
+
+    Example:
+        ```python
+        auto_space(spec).narrow({"family": "resnet"})
+        ```
+    """
     return _union("+".join(_auto_families(spec)), name=AUTO)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from automl import SCALINGS, Choice, DatasetSpec, Float, InputKind, SpaceError, as_floats, input_tensors
+from automl import Choice, DatasetSpec, Float, InputKind, Scaling, SpaceError, as_floats, input_tensors
 
 ACTIVATIONS = ["relu", "elu", "gelu", "silu", "leaky_relu", "tanh", "sigmoid"]
 INITIALIZERS = [
@@ -33,7 +33,7 @@ def weight_parameters(*, initializers: list[str] = INITIALIZERS) -> list[Choice 
 
 def scaling_parameter() -> Choice:
     """Return the parameter that says how numbers and pixels are scaled."""
-    return Choice("scaling", SCALINGS)
+    return Choice("scaling", [one.value for one in Scaling])
 
 
 def weight_arguments(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ space = SearchSpace(
         Choice("augmentation", AUGMENTATIONS, default="shift"),
         scaling_parameter(),
         *weight_parameters(),
-        *training_parameters(),
+        *training_parameters(learning_rate=2e-3),
     ],
     build,
 )

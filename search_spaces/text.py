@@ -25,6 +25,7 @@ from search_spaces.blocks import ACTIVATIONS, drop
 
 _BIGRAM_BUCKETS = 2**15
 _ORDERED = ["embedding", "convolution", "recurrent", "transformer"]
+_FAR_BELOW = 1e3  # taken off where there is padding, so that it is never the largest
 _SLOW = ["convolution", "recurrent", "transformer"]
 
 
@@ -78,13 +79,13 @@ def _words(x: Any, one: InputSpec, config: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _pool(x: Any, mask: Any, how: str) -> Any:
-    """Return the largest or the mean value over the tokens that are no padding."""
+    """Return the largest or the mean value over the tokens that are no padding; 0 where there are none."""
     import keras
 
+    count = keras.ops.sum(mask, axis=1)
     if how == "max":
-        return keras.ops.max(x + (mask - 1.0) * 1e3, axis=1)
-    count = keras.ops.maximum(keras.ops.sum(mask, axis=1), 1.0)
-    return keras.ops.sum(x * mask, axis=1) / count
+        return keras.ops.max(x + (mask - 1.0) * _FAR_BELOW, axis=1) * keras.ops.minimum(count, 1.0)
+    return keras.ops.sum(x * mask, axis=1) / keras.ops.maximum(count, 1.0)
 
 
 def _pooled(x: Any, one: InputSpec, config: dict[str, Any]) -> Any:
@@ -158,7 +159,7 @@ space = SearchSpace(
         Repeat("hidden", 0, 2, [Int("units", 16, 256, log=True, default=64)], default=0),
         Float("dropout", 0.0, 0.7, step=0.05, default=0.5),
         Choice("activation", ACTIVATIONS),
-        *training_parameters(batch_size=32),
+        *training_parameters(learning_rate=3e-3, batch_size=32),
     ],
     build,
 )

@@ -39,8 +39,8 @@ def build(config: dict[str, Any], spec: DatasetSpec, *, weights: str | None = No
     Args:
         config: The config.
         spec: The dataset.
-        weights: A file that `keras.Model.save_weights` wrote for the base without its top, `"imagenet"`, or
-            `"random"`; None asks the environment variable, then takes `imagenet`.
+        weights: A file that `keras.Model.save_weights` wrote for the base without its top (as Keras's own downloads
+            are), `"imagenet"`, or `"random"`; None asks the environment variable, then takes `imagenet`.
 
     Raises:
         SpaceError: The dataset's rows are no images, or there are no such weights.
@@ -48,7 +48,7 @@ def build(config: dict[str, Any], spec: DatasetSpec, *, weights: str | None = No
     import keras
 
     inputs, x, others = image_inputs(spec, "transfer")
-    x = augment(_as_pixels(x, spec, config), config["augmentation"])
+    x = _as_pixels(augment(x, config["augmentation"]), spec, config)
     base = _base(config["base"], config["image_size"], weights or os.environ.get(WEIGHTS_VARIABLE) or "imagenet")
     _freeze(base, _PARTS_OF_BASE[config["trained_part"]])
     x = keras.layers.GlobalAveragePooling2D()(base(x))

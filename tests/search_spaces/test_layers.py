@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from automl import SpaceError, Task, UnknownNameError, find_space
-from automl.layers import SCALINGS, embed_categories, input_layers, input_tensors, output_layers, scale_input, text_bag
+from automl.layers import Scaling, embed_categories, input_layers, input_tensors, output_layers, scale_input, text_bag
 from automl.testing import (
     array_input,
     categorical_input,
@@ -111,7 +111,7 @@ def test_nothing_is_added_where_nothing_changes() -> None:
 
 def test_a_column_of_equal_values_can_be_scaled_in_every_way() -> None:
     one = replace(numeric_input(1), mean=(3.0,), deviation=(1.0,), low=(3.0,), high=(3.0,))
-    for how in SCALINGS:
+    for how in Scaling:
         assert np.isfinite(apply(one, lambda x, how=how: scale_input(x, one, how), np.zeros((1, 1), "float32"))).all()
 
 
