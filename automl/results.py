@@ -97,6 +97,17 @@ class Result:
         """Where the final model lies; it may not exist."""
         return self.record.folder / "model" / MODEL_NAME
 
+    def check_model(self) -> None:
+        """Check that there is a final model.
+
+        Raises:
+            RequestError: The study has none.
+        """
+        if not self.model_path.exists():
+            raise RequestError(
+                f"study {self.record.name!r} has no final model yet: automl resume {self.record.name}, with finalists"
+            )
+
     def model(self) -> Any:
         """Return the final `keras.Model`: raw rows in, probabilities or values in the target's units out.
 
@@ -105,13 +116,29 @@ class Result:
         Raises:
             RequestError: The study has no final model.
         """
-        if not self.model_path.exists():
-            raise RequestError(
-                f"study {self.record.name!r} has no final model yet: automl resume {self.record.name}, with finalists"
-            )
+        self.check_model()
         import keras
 
         return keras.saving.load_model(self.model_path, compile=False, safe_mode=True)
+
+    def predict(self, rows: Any) -> pd.DataFrame:
+        """Return the final model's predictions as a table: labels and probabilities, or values in the target's units.
+
+        Args:
+            rows: An array of raw rows of shape (rows, ...), a mapping of columns, a data frame, or a path to a file.
+
+        Raises:
+            RequestError: The study has no final model.
+            DataError: The rows do not have the columns or the shape of those that the model was trained on.
+
+        Example:
+            ```python
+            table = automl.load_result("iris-mlp-001").predict("new.csv")
+            ```
+        """
+        from automl.predict import predict_table
+
+        return predict_table(self.model(), self.record.dataset, rows)
 
     def to_dataframe(self, *, epochs: bool = False) -> pd.DataFrame:
         """Return one row a trial, or one row an epoch.
