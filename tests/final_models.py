@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import automl.data
+from automl.data import Split
 from automl.data.raw import ARRAY_FEATURE, Array, Batch
 from automl.dataset_spec import Column, ColumnKind, DatasetSpec, InputKind, InputSpec, OutputSpec, RawInput, Task
+from automl.objective import Objective
+from automl.records import FinalScore, TrialRecord, TrialState
+from automl.study_record import StudyRecord
 
 _ACTIVATIONS = {
     Task.REGRESSION: None,
@@ -132,3 +137,67 @@ def to_model_rows(batch: Batch, spec: DatasetSpec) -> Array | Mapping[str, Array
 def contract(monkeypatch: pytest.MonkeyPatch) -> None:
     """What other modules give after the merge."""
     monkeypatch.setattr(automl.data, "to_model_rows", to_model_rows, raising=False)
+
+
+@dataclass
+class HandPrepared:
+    """Encoded rows in memory, with the face of a prepared dataset."""
+
+    spec: DatasetSpec
+
+    def split(self, name: str, *, fold: int | None = None) -> Split:
+        random = np.random.default_rng(len(name))
+        rows = {"train": 60, "validation": 20, "test": 20}[name]
+        inputs = [
+            random.integers(0, 4, (rows, *one.shape)).astype("int32")
+            if one.kind is InputKind.CATEGORICAL
+            else random.normal(size=(rows, *one.shape)).astype("float32")
+            for one in self.spec.inputs
+        ]
+        return Split(inputs=tuple(inputs), outputs=tuple(_target(one, inputs[0]) for one in self.spec.outputs))  # type: ignore[arg-type]
+
+    def sealed_test(self) -> Split:
+        return self.split("test")
+
+    def raw_example(self) -> Any:
+        if not self.spec.columns:
+            return np.random.default_rng(0).normal(size=(5, *self.spec.raw_inputs[0].shape)).astype("float32")
+        return {
+            one.name: np.array([["cook"], [""], ["other"]], object)
+            if one.dtype == "string"
+            else np.float32([[1], [2], [3]])
+            for one in self.spec.raw_inputs
+        }
+
+
+def _target(output: OutputSpec, x: Array) -> Array:
+    """Targets that depend on the first input."""
+    first = x.reshape(len(x), -1)[:, :1]
+    match output.task:
+        case Task.MULTICLASS:
+            return np.digitize(first[:, 0], [-0.5, 0.5]).astype("int32")
+        case Task.REGRESSION:
+            return np.repeat(first, output.units, axis=1).astype("float32")
+        case _:
+            return np.repeat(first > 0, output.units, axis=1).astype("float32")
+
+
+def record(folder: Path, spec: DatasetSpec, config: Mapping[str, Any], metric: str = "val_accuracy") -> StudyRecord:
+    """A finished study of one trial."""
+    trial = TrialRecord(
+        number=3, config=dict(config), seed=1, state=TrialState.COMPLETE, value=0.8, best_epoch=1, parameter_count=9
+    )
+    test = metric.removeprefix("val_")
+    return StudyRecord(
+        name="made-001",
+        folder=folder / "studies" / "made-001",
+        dataset=spec,
+        space="mlp",
+        space_table=(),
+        objective=Objective(metric, "max" if test == "accuracy" else "min"),
+        settings={"sampler": "tpe", "seed": 0, "epochs": 4, "patience": 3, "trials": 5, "seconds": None},
+        trials=(trial,),
+        finalists=(replace(trial, seed=77),),
+        final=FinalScore(trial=3, metrics={test: 0.75}, interval=(0.7, 0.8), seed_metrics=({test: 0.75}, {test: 0.77})),
+        elapsed_seconds=12.0,
+    )

@@ -48,6 +48,23 @@ def predict(common: Common, study: str, file: Path, output: Path | None, encodin
         )
 
 
+@click.command()
+@click.argument("study")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace what is in DIR.")
+@common_options
+def export(common: Common, study: str, folder: Path, force: bool) -> None:
+    """Write the final model of STUDY to DIR, with a script that trains it again and a model card."""
+    from automl.results import load_result
+
+    result = load_result(study, home=common.home.path, storage=common.storage)
+    with _progress(common, f"exporting {study}", unit="parts") as say:
+        note = result.export(folder, force=force, say=say)
+    names = sorted(path.name for path in folder.iterdir())
+    listed = f"{folder}: {', '.join(names)}"
+    common.give({"folder": str(folder), "files": names, "note": note}, lambda: f"{listed}\n{note}".strip())
+
+
 def _predict(
     model_path: Path, spec: Any, file: Path, output: Path | None, encoding: str | None, say: Callable[[int, int], None]
 ) -> int:
