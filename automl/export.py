@@ -86,7 +86,7 @@ def _save_for_mlflow(model: Any, prepared: PreparedDataset, folder: Path) -> Non
 
     folder.mkdir()  # MLflow writes the example before it makes the folder
     example = prepared.raw_example()
-    predicted = model.predict(example, verbose=0)
+    predicted = _called(model, example)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's advice on integer columns and on its own requirements
         mlflow.keras.save_model(
@@ -97,6 +97,14 @@ def _save_for_mlflow(model: Any, prepared: PreparedDataset, folder: Path) -> Non
             # Said here, because MLflow would find them out by loading the model in another process: ten seconds.
             pip_requirements=[f"{name}=={version(name)}" for name in ("keras", "numpy", "tensorflow")],
         )
+
+
+def _called(model: Any, rows: Any) -> Any:
+    """Return what a model gives for raw rows, text among them, as arrays."""
+    import tensorflow as tf
+
+    given = model(tf.nest.map_structure(tf.constant, rows), training=False)
+    return tf.nest.map_structure(lambda one: one.numpy(), given)
 
 
 _DATA_FOLDER = "data"

@@ -254,6 +254,12 @@ def target_names(output: OutputSpec) -> list[str]:
     return names if len(names) == output.units else [f"{output.name}_{unit}" for unit in range(output.units)]
 
 
+def _takes_array(spec: DatasetSpec) -> bool:
+    """Return True where the model takes one whole array, perhaps the matrix of a table of numbers."""
+    is_numeric = all(column.kind is ColumnKind.NUMBER for column in spec.columns)
+    return is_numeric and len(spec.raw_inputs) == 1 and spec.raw_inputs[0].name == ARRAY_FEATURE
+
+
 def _typed_columns(rows: Mapping[str, Any] | pd.DataFrame, spec: DatasetSpec) -> Batch:
     if not spec.columns:
         raise DataError(f"the model takes one array of rows of shape {spec.raw_inputs[0].shape}, received columns")
@@ -263,7 +269,7 @@ def _typed_columns(rows: Mapping[str, Any] | pd.DataFrame, spec: DatasetSpec) ->
     typed = {column.name: _typed(pd.Series(rows[column.name]), column) for column in spec.columns}
     if len({len(values) for values in typed.values()}) > 1:
         raise DataError("the columns have different lengths; expected one value a row in each")
-    return typed
+    return {ARRAY_FEATURE: np.stack(list(typed.values()), axis=1)} if _takes_array(spec) else typed
 
 
 def _typed(values: pd.Series[Any], column: Column) -> Array:
@@ -280,12 +286,16 @@ def _typed(values: pd.Series[Any], column: Column) -> Array:
 
 
 def _typed_array(rows: Array, spec: DatasetSpec) -> Batch:
-    expected = (len(spec.columns),) if spec.columns else spec.raw_inputs[0].shape
-    if rows.shape[1:] != expected or rows.ndim == 0:
+    if rows.ndim == 1 and len(spec.columns) == 1:
+        rows = rows[:, np.newaxis]  # a list of texts
+    expected = spec.raw_inputs[0].shape if _takes_array(spec) else (len(spec.columns),)
+    if rows.ndim == 0 or rows.shape[1:] != expected:
         raise DataError(f"expected an array of rows of shape {expected}, received an array of shape {rows.shape}")
-    if not spec.columns:
-        return {ARRAY_FEATURE: rows}
-    return _typed_columns({column.name: rows[:, index] for index, column in enumerate(spec.columns)}, spec)
+    if not _takes_array(spec):
+        return _typed_columns({column.name: rows[:, index] for index, column in enumerate(spec.columns)}, spec)
+    if rows.dtype.kind not in "biuf":
+        raise DataError(f"expected an array of numbers, received an array of {rows.dtype}; convert it first")
+    return {ARRAY_FEATURE: rows}
 
 
 def _writer(path: Path | None, form: str) -> AbstractContextManager[Write]:
@@ -310,7 +320,7 @@ def _opened(path: Path | None, form: str) -> AbstractContextManager[IO[str]]:
     if path is None:
         return nullcontext(sys.stdout)
     if form == ".csv.gz":
-        return gzip.open(path, "wt", compresslevel=6, encoding="utf-8", newline="")  # type: ignore[return-value]
+        return gzip.open(path, "wt", compresslevel=1, encoding="utf-8", newline="")
     return path.open("w", encoding="utf-8", newline="")
 
 

@@ -201,3 +201,16 @@ def record(folder: Path, spec: DatasetSpec, config: Mapping[str, Any], metric: s
         final=FinalScore(trial=3, metrics={test: 0.75}, interval=(0.7, 0.8), seed_metrics=({test: 0.75}, {test: 0.77})),
         elapsed_seconds=12.0,
     )
+
+
+TEXT = DatasetSpec(
+    name="reviews",
+    columns=(Column(name="review", kind=ColumnKind.TEXT),),
+    raw_inputs=(RawInput(name="review", dtype="string", shape=(1,)),),
+    inputs=(InputSpec(name="review", kind=InputKind.CATEGORICAL, shape=(1,), sizes=(4,)),),
+    outputs=(INCOME,),
+    train_rows=60,
+    validation_rows=20,
+    test_rows=20,
+    fingerprint="reviews0",
+)

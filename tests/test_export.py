@@ -99,7 +99,7 @@ def test_the_script_reads_as_a_person_writes(tmp_path: Path, monkeypatch: pytest
         'x = keras.layers.Dense(5, activation="relu", kernel_regularizer=keras.regularizers.L2(l2=0.001))(x)',
         "x = keras.layers.Dropout(0.1)(x)",
         "keras.layers.Normalization(axis=(), mean=1.0, variance=4.0)(input_)",
-        "keras.optimizers.SGD(learning_rate=keras.optimizers.schedules.CosineDecay(0.05, decay_steps=16), momentum=0.5)",
+        "keras.optimizers.schedules.CosineDecay(0.05, decay_steps=16), momentum=0.5)",
         "SEED = 77",
         "EPOCHS = 4",
         "BATCH_SIZE = 16",
@@ -230,3 +230,24 @@ def test_an_export_replaces_what_was_there_only_when_whole(tmp_path: Path) -> No
     export.publish_export(partial, folder)
     assert [path.name for path in folder.iterdir()] == ["new"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    "spec", [ARRAY, models.TEXT, with_outputs(TABLE, PRICE, INCOME)], ids=["array", "text", "table with two outputs"]
+)
+def test_mlflow_loads_what_is_saved(spec: DatasetSpec, tmp_path: Path) -> None:
+    import mlflow.keras
+    import tensorflow as tf
+    from mlflow.models import get_model_info
+
+    model, prepared = models.final(spec), HandPrepared(spec)
+    export.save_final_model(model, prepared, tmp_path / "model")  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    loaded = mlflow.keras.load_model(str(tmp_path / "model" / "mlflow"))
+    rows = prepared.raw_example()
+    wanted, given = models.called(model, rows), models.called(loaded, rows)
+    tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), given, wanted)
+    signature = get_model_info(str(tmp_path / "model" / "mlflow")).signature
+    names = [one.name for one in spec.raw_inputs] if spec.columns else [None]
+    assert [one.name for one in signature.inputs.inputs] == names
+    assert len(signature.outputs.inputs) == len(spec.outputs)

@@ -96,10 +96,10 @@ def _result(connection: Connection, process: subprocess.Popen[bytes], log: IO[by
         match message:
             case _Said(done, total):
                 say(done, total)
-            case _Ended(value, None):
+            case _Ended(value, error):
+                if error is not None:
+                    raise error
                 return value
-            case _Ended(_, error):
-                raise error
 
 
 def _last_words(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
