@@ -122,10 +122,10 @@ def check_export(record: StudyRecord, folder: Path, *, force: bool) -> None:
         raise RequestError(f"study {record.name!r} has no final model yet: automl resume {record.name}, with finalists")
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{folder} is a file; expected a folder that is new or empty")
-    if folder.is_dir() and any(folder.iterdir()) and not force:
-        raise RequestError(f"{folder} is not empty: choose another folder, or replace what is there with --force")
     if folder.resolve() in (record.folder.resolve(), *record.folder.resolve().parents):
         raise RequestError(f"{folder} holds the study itself: choose another folder")
+    if folder.is_dir() and any(folder.iterdir()) and not force:
+        raise RequestError(f"{folder} is not empty: choose another folder, or replace what is there with --force")
     parent = next(one for one in folder.absolute().parents if one.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise RequestError(f"{parent} cannot be written: choose another folder")
