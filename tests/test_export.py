@@ -159,6 +159,27 @@ def test_any_functional_model_comes_back() -> None:
         np.testing.assert_allclose(given[key], wanted[key], rtol=1e-5, err_msg=source)
 
 
+def test_frozen_layers_start_with_the_saved_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    base_in = keras.Input((2, 2))
+    frozen = keras.layers.Dense(4, name="learned_elsewhere", trainable=False)
+    base = keras.Model(base_in, keras.layers.Dense(3)(frozen(base_in[..., :2])), name="base")
+    encoded = keras.Input((2, 2), name="input")
+    flat = keras.layers.Flatten()(keras.layers.RandomFlip()(base(encoded)[..., None]))
+    network = keras.Model(encoded, keras.layers.Dense(3, activation="softmax")(flat), name="network")
+    raw = keras.Input((2, 2), name="input")
+    model = keras.Model(raw, network(keras.layers.Rescaling(0.5)(raw)), name="final_model")
+    folder, _, note = _exported(tmp_path, ARRAY, monkeypatch, model=model)
+    assert note == ""
+    assert 'FROZEN = ["base"]' in (folder / "train.py").read_text()
+    _run(folder)
+    again = keras.saving.load_model(folder / "retrained.keras", compile=False)
+    kept = again.get_layer("network").get_layer("base").get_layer("learned_elsewhere").get_weights()
+    for one, other in zip(kept, frozen.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_what_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import keras
 

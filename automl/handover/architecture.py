@@ -139,6 +139,14 @@ class ModelWriter:
         return [f"{name} = {self._made(layer)}({self._arguments(call)})"]
 
     def _made(self, layer: Mapping[str, Any]) -> str:
+        before = self._writer.every_name
+        self._writer.every_name = before or is_partly_frozen(self._operations[layer["name"]])
+        try:
+            return self._made_of(layer)
+        finally:
+            self._writer.every_name = before
+
+    def _made_of(self, layer: Mapping[str, Any]) -> str:
         if layer["class_name"] not in _MODELS:
             return self._writer.made(layer, name=layer["name"])
         nested = self._model.get_layer(layer["name"])
@@ -203,6 +211,12 @@ class ModelWriter:
         return found
 
 
+def is_partly_frozen(layer: Any) -> bool:
+    """Return True where a layer, or one inside it, has weights that are not trained: they came from elsewhere."""
+    parts = getattr(layer, "layers", None)
+    return any(map(is_partly_frozen, parts)) if parts else not layer.trainable and bool(layer.weights)
+
+
 def as_function(function: str, code: Code, *, name: str) -> str:
     """Return a function of no arguments that builds a model."""
     body = [*code.lines, f"return keras.Model({code.inputs}, {code.outputs}, name={text(name)})"]
@@ -236,8 +250,14 @@ def _subscript(value: Any, written: str) -> str:
     return written
 
 
-def _is_slice(value: Any) -> bool:
-    return isinstance(value, Mapping) and value.get("class_name") == "__slice__"
+def _is_kind(value: Any, kind: str) -> bool:
+    return isinstance(value, Mapping) and value.get("class_name") == kind
+
+
+def _index(value: Any) -> str:
+    if _is_kind(value, "__slice__"):
+        return _slice(value["config"])
+    return "..." if _is_kind(value, "__ellipsis__") else str(value)
 
 
 def _slice(config: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 _HOUSEHOLD = ("name", "trainable", "dtype")  # what every layer takes through **kwargs
 _LONG = 24  # values of a list that a person still reads; longer ones go to a file beside the script
-_TENSOR, _SLICE, _NUMPY = "__keras_tensor__", "__slice__", "__numpy__"
+_TENSOR, _SLICE, _ELLIPSIS, _NUMPY = "__keras_tensor__", "__slice__", "__ellipsis__", "__numpy__"
 
 
 class CannotWriteError(Exception):
@@ -24,6 +24,7 @@ class Writer:
     """Writes expressions, and collects what they need: imports, and lists that are too long for a script.
 
     Attributes:
+        every_name: Whether every layer's name is written, or only what a person named.
         imports: Lines such as `from my_layers import Gate`, for classes that are not Keras's.
         long_values: Long lists by name; expressions read them from `VALUES`.
     """
@@ -34,7 +35,7 @@ class Writer:
         Args:
             every_name: Write every layer's name; otherwise those that Keras made up are left out.
         """
-        self._every_name = every_name
+        self.every_name = every_name
         self.imports: list[str] = []
         self.long_values: dict[str, Any] = {}
 
@@ -86,6 +87,8 @@ class Writer:
             return tensor(value["config"]["keras_history"])
         if kind == _SLICE:
             return f"slice({', '.join(self.value(value['config'][key], tensor) for key in ('start', 'stop', 'step'))})"
+        if kind == _ELLIPSIS:
+            return "..."
         if kind == _NUMPY:
             return f"np.array({self.value(value['config']['value'])}, {text(value['config']['dtype'])})"
         if kind is not None and "config" in value:
@@ -128,7 +131,7 @@ class Writer:
                 given = self._argument(config[key], f"{name}.{key}" if name else "")
                 written.append(given if key == required[0] and key == taken[0] else f"{key}={given}")
             elif key == "name":
-                is_left_out = _is_generated(found, config[key]) and not self._every_name
+                is_left_out = _is_generated(found, config[key]) and not self.every_name
                 written += [] if is_left_out else [f"name={text(config[key])}"]
             elif _plain(config[key]) != _plain(defaults.get(key)):
                 written.append(f"{key}={self._argument(config[key], f'{name}.{key}' if name else '')}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from automl.data import PreparedDataset
 from automl.dataset_spec import DatasetSpec, OutputSpec
-from automl.handover.architecture import ModelWriter, as_function
+from automl.handover.architecture import ModelWriter, as_function, is_partly_frozen
 from automl.handover.expressions import CannotWriteError, Writer, text
 from automl.records import Config
 from automl.study_record import StudyRecord
@@ -93,6 +93,8 @@ def make_script(model: Any, record: StudyRecord, *, every_name: bool = False) ->
         "encoded": before.outputs,
         "decode_lines": after.lines,
         "final_outputs": after.outputs,
+        "frozen": [text(layer.name) for layer in network.layers if is_partly_frozen(layer)],
+        "network_name": text(network.name),
         "has_values": bool(writer.long_values),
         "imports": writer.imports,
         **training,
