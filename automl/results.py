@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,17 @@ class Result:
         """Where the final model lies; it may not exist."""
         return self.record.folder / "model" / MODEL_NAME
 
+    def check_model(self) -> None:
+        """Check that there is a final model.
+
+        Raises:
+            RequestError: The study has none.
+        """
+        if not self.model_path.exists():
+            raise RequestError(
+                f"study {self.record.name!r} has no final model yet: automl resume {self.record.name}, with finalists"
+            )
+
     def model(self) -> Any:
         """Return the final `keras.Model`: raw rows in, probabilities or values in the target's units out.
 
@@ -105,13 +117,67 @@ class Result:
         Raises:
             RequestError: The study has no final model.
         """
-        if not self.model_path.exists():
-            raise RequestError(
-                f"study {self.record.name!r} has no final model yet: automl resume {self.record.name}, with finalists"
-            )
+        self.check_model()
         import keras
 
         return keras.saving.load_model(self.model_path, compile=False, safe_mode=True)
+
+    def predict(self, rows: Any) -> pd.DataFrame:
+        """Return the final model's predictions as a table: labels and probabilities, or values in the target's units.
+
+        Args:
+            rows: An array of raw rows of shape (rows, ...), a mapping of columns, a data frame, or a path to a file.
+
+        Raises:
+            RequestError: The study has no final model.
+            DataError: The rows do not have the columns or the shape of those that the model was trained on.
+
+        Example:
+            ```python
+            table = automl.load_result("iris-mlp-001").predict("new.csv")
+            ```
+        """
+        from automl.predict import predict_table
+
+        return predict_table(self.model(), self.record.dataset, rows)
+
+    def export(
+        self, folder: str | Path, *, force: bool = False, say: Callable[[int, int], None] = lambda done, total: None
+    ) -> str:
+        """Write the final model and all that belongs to it, whole or not at all.
+
+        The folder gets `model.keras`, `saved_model/` (TensorFlow), `train.py` with its rows in `data/`,
+        `model_card.md`, `labels.json` and `dataset_spec.json`.
+
+        Args:
+            folder: A folder that is new or empty.
+            force: Replace what is in the folder.
+            say: Called with how many parts are done, of how many.
+
+        Returns:
+            What a person should know, such as why there is no `train.py`; empty where all was written.
+
+        Raises:
+            RequestError: The study has no final model, or the folder is not empty or cannot be written.
+            SurroundingsError: The disk failed.
+
+        Example:
+            ```python
+            automl.load_result("iris-mlp-001").export("iris-model")
+            ```
+        """
+        from automl.executors.child import call_in_child
+        from automl.export import check_export, partial_export, publish_export
+
+        target = Path(folder)
+        check_export(self.record, target, force=force)
+        partial = partial_export(target)
+        try:
+            note = call_in_child("automl.export:write_export", say=say, record=self.record, partial=partial)
+            publish_export(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return str(note)
 
     def to_dataframe(self, *, epochs: bool = False) -> pd.DataFrame:
         """Return one row a trial, or one row an epoch.

@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from automl.cli.catalog import datasets, spaces
+from automl.cli.deploy import export, predict
 from automl.cli.search import resume, search
 from automl.cli.services import doctor, ui
 from automl.cli.studies import best, delete, report, status
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (search, resume, status, best, report, delete, spaces, datasets, ui, doctor):
+for command in (search, resume, status, best, report, predict, export, delete, spaces, datasets, ui, doctor):
     cli.add_command(command)
 
 

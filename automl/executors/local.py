@@ -240,7 +240,7 @@ class _Worker:
             ]
             self.process = subprocess.Popen(
                 command,
-                env={**os.environ, **_QUIET, **slot.environment},
+                env={**os.environ, **QUIET, **slot.environment},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -290,4 +290,4 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow", "PYTHONUNBUFFERED": "1"}
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow", "PYTHONUNBUFFERED": "1"}
