@@ -73,7 +73,7 @@ class DataRequest:
         Raises:
             DataError: See `automl.data.load` and `load_object`.
         """
-        columns = {
+        columns: dict[str, Any] = {
             "target": self.target or None,
             "group": self.group,
             "time_column": self.time_column,
