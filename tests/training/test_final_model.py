@@ -12,8 +12,10 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score
 
-from automl.data import PreparedDataset
-from automl.export import final_model, save_final_model
+from automl.data import Batch, PreparedDataset, to_model_rows
+from automl.data.raw import ARRAY_FEATURE
+from automl.export import save_final_model
+from automl.final_model import final_model
 from automl.finalists import score_on_test
 from automl.layers import input_layers, output_layers
 from automl.objective import Objective
@@ -59,24 +61,82 @@ def _trained(data: PreparedDataset, path: Path) -> Any:
     return model
 
 
-@pytest.mark.parametrize("name", ["digits", "grey", "prices"])
+def _encoded(data: PreparedDataset, batch: Batch) -> list[np.ndarray]:
+    return [encoding.encode(batch) for encoding in data.encodings]
+
+
+def _outputs(model: Any, rows: Any) -> list[np.ndarray]:
+    """Return the outputs of a model; `predict` takes no strings, a batch does."""
+    found = model.predict_on_batch(rows)
+    found = list(found.values()) if isinstance(found, dict) else found
+    return [np.asarray(one) for one in (found if isinstance(found, list) else [found])]
+
+
+@pytest.mark.parametrize("name", ["digits", "grey", "prices", "two_heads"])
 def test_raw_rows_give_what_encoded_rows_give(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     data: PreparedDataset = request.getfixturevalue(name)
     searched = _trained(data, tmp_path / "weights.npz")
     raw = data.raw_example()
-    encoded = data.encodings[0].encode(raw)
-    expected = in_target_units(searched.predict(encoded, verbose=0), data.spec.output)
-
-    predicted = final_model(searched, data).predict(raw, verbose=0)
-
-    tolerance = 1e-5 * max([1.0, *data.spec.output.scale])
-    np.testing.assert_allclose(predicted, expected, rtol=1e-6, atol=tolerance)
-    assert np.abs(expected).max() > 0
+    encoded = _encoded(data, {ARRAY_FEATURE: raw})
+    predicted = _outputs(final_model(searched, data), raw)
+    expected = _outputs(searched, encoded)
+    for one, other, output in zip(predicted, expected, data.spec.outputs, strict=True):
+        tolerance = 1e-5 * max([1.0, *output.scale])
+        np.testing.assert_allclose(one, in_target_units(other, output), rtol=1e-6, atol=tolerance)
+        assert np.abs(other).max() > 0
     if name == "grey":
         assert raw.dtype == np.uint8
-        assert encoded.shape[1:] == (6, 5, 1)
+        assert encoded[0].shape[1:] == (6, 5, 1)
     if name == "prices":
-        assert 500 < predicted[:, 0].mean() < 2500
+        assert 500 < predicted[0][:, 0].mean() < 2500
+
+
+_PEOPLE: Batch = {
+    "age": np.array([20.0, np.nan, 70.0, 33.3]),
+    "is member": np.array([0.0, 1.0, np.nan, 1.0]),
+    "since": np.array([1.5, 20_000.0, np.nan, 19_999.25]),
+    "colour/tint": np.array(["red", "", "never seen in training", "blue"], dtype=object),
+    "note": np.array(["note 3 of a PERSON", "", "words, never seen", "a " * 50], dtype=object),
+}
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # keras, of its own tensors
+def test_a_table_with_missing_and_unseen_values_is_encoded_as_for_the_search(
+    table: PreparedDataset, tmp_path: Path
+) -> None:
+    import keras
+
+    searched = _trained(table, tmp_path / "weights.npz")
+    model = final_model(searched, table)
+    rows = to_model_rows(_PEOPLE, table.spec)
+    assert isinstance(rows, dict)
+    assert list(rows) == ["age", "is_member", "since", "colour_tint", "note"]
+    (expected,) = _outputs(searched, _encoded(table, _PEOPLE))
+    (predicted,) = _outputs(model, rows)
+    np.testing.assert_allclose(predicted, expected, atol=1e-5)
+    assert len(set(np.round(predicted[:, 0], 4))) == 4
+    model.save(tmp_path / "model.keras")
+    (again,) = _outputs(keras.saving.load_model(tmp_path / "model.keras", safe_mode=True), rows)
+    np.testing.assert_allclose(again, predicted, atol=1e-6)
+
+
+def test_text_alone_is_one_input(reviews: PreparedDataset, tmp_path: Path) -> None:
+    searched = _trained(reviews, tmp_path / "weights.npz")
+    model = final_model(searched, reviews)
+    texts: Batch = {"text": np.array(["Good, fine: GOOD film", "bad", "", "never seen"], dtype=object)}
+    (expected,) = _outputs(searched, _encoded(reviews, texts))
+    rows = to_model_rows(texts, reviews.spec)
+    assert isinstance(rows, np.ndarray)
+    (predicted,) = _outputs(model, rows)
+    np.testing.assert_allclose(predicted, expected, atol=1e-5)
+    assert isinstance(reviews.raw_example(), np.ndarray)
+
+
+def test_several_outputs_have_names(two_heads: PreparedDataset, tmp_path: Path) -> None:
+    model = final_model(_trained(two_heads, tmp_path / "weights.npz"), two_heads)
+    found = model.predict(two_heads.raw_example(), verbose=0)
+    assert {name: values.shape for name, values in found.items()} == {"digit": (5, 3), "ink": (5, 1)}
+    assert 100 < found["ink"].mean() < 1000
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # keras, of its own tensors
@@ -111,7 +171,7 @@ def test_the_winner_is_scored_once_saved_and_can_be_loaded(digits: PreparedDatas
     model = keras.saving.load_model(folder / "model.keras")
     test = digits.sealed_test()
     x, y = load_digits(return_X_y=True)
-    encoded = digits.encodings[0].encode(x[:600])
+    encoded = digits.encodings[0].encode({ARRAY_FEATURE: x[:600]})
     rows = [int(np.abs(encoded - row).sum(axis=1).argmin()) for row in np.asarray(test.inputs[0])]
     accuracy = accuracy_score(y[rows], model.predict(x[rows], verbose=0).argmax(axis=1))
     assert accuracy == pytest.approx(final.metrics["accuracy"])

@@ -15,8 +15,10 @@ from automl.data import PreparedDataset
 from automl.layers import input_layers, output_layers
 from automl.objective import Objective
 from automl.records import Decision, EpochReport, TrialResult, TrialState
+from automl.seeds import derive_seed
 from automl.training.job import TrialJob
 from automl.training.loop import Evaluator
+from automl.training.rows import open_rows
 from automl.training.run_trial import run_trial
 from automl.training.trainer import build_model, load_weights
 
@@ -64,7 +66,8 @@ def _curve(reports: list[EpochReport]) -> list[dict[str, float]]:
 def test_a_trial_learns_and_ends_by_its_epochs(digits: PreparedDataset) -> None:
     reports, result = _run(_job(epochs=6), digits)
     assert [report.epoch for report in reports] == [1, 2, 3, 4, 5, 6]
-    names = {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"}
+    metrics = ("loss", "accuracy", "precision", "recall", "f1")
+    names = {"learning_rate", *metrics, *(f"val_{name}" for name in metrics)}
     assert all(set(report.metrics) == names and report.seconds > 0 for report in reports)
     assert reports[-1].metrics["val_accuracy"] > 0.7 > reports[0].metrics["accuracy"]
     assert (result.state, result.reason, result.message) == (TrialState.COMPLETE, "epochs", "")
@@ -205,7 +208,7 @@ def test_the_weights_that_are_saved_are_those_of_the_best_epoch(
     model = build_model(_build, job.config, 99, digits.spec, job.epochs)
     load_weights(model, tmp_path / "finalists" / "weights.npz")
     validation = digits.split("validation")
-    sweep = Evaluator(model, validation.inputs, validation.outputs).evaluate()
+    sweep = Evaluator(model, open_rows(validation)).evaluate()
     assert sweep.loss == pytest.approx(best.metrics["val_loss"], abs=1e-6)
     assert [path.name for path in (tmp_path / "finalists").iterdir()] == ["weights.npz"]
 
@@ -232,3 +235,34 @@ def test_batch_sizes_beyond_the_rows_and_of_one_work(grey: PreparedDataset) -> N
     for batch_size, config in itertools.product((1, 10_000), ({},)):
         reports, result = _run(_job(config=config | {"batch_size": batch_size}, epochs=1), grey)
         assert len(reports) == 1, result.message
+
+
+def test_a_costly_metric_is_reported_where_it_is_the_objective(digits: PreparedDataset) -> None:
+    reports, _ = _run(_job(epochs=1, objective=Objective("val_auc", "max")), digits)
+    assert 0.5 < reports[0].metrics["val_auc"] <= 1
+    assert "auc" not in reports[0].metrics
+
+
+def test_every_kind_of_column_can_be_learned_from(table: PreparedDataset) -> None:
+    reports, result = _run(_job(epochs=12, config={"batch_size": 32, "learning_rate": 0.02}), table)
+    assert result.state is TrialState.COMPLETE
+    assert max(report.metrics["val_accuracy"] for report in reports) > 0.8
+
+
+def test_two_heads_are_scored_apart(two_heads: PreparedDataset) -> None:
+    reports, result = _run(_job(objective=Objective("val_loss", "min")), two_heads)
+    assert result.state is TrialState.COMPLETE
+    assert {"val_digit_accuracy", "val_ink_rmse", "digit_f1", "ink_r2", "val_loss"} <= set(reports[-1].metrics)
+    assert reports[-1].metrics["val_loss"] < reports[0].metrics["val_loss"]
+
+
+def test_folds_are_trained_in_lockstep_and_their_mean_is_reported(folded: PreparedDataset) -> None:
+    together, result = _run(_job(epochs=2), folded)
+    assert (result.state, len(together)) == (TrialState.COMPLETE, 2)
+    seeds = [derive_seed(7, fold) for fold in range(3)]
+    alone = [_run(_job(epochs=2, fold=fold, seed=seed), folded)[0] for fold, seed in enumerate(seeds)]
+    for epoch in range(2):
+        for name in ("loss", "val_loss", "val_accuracy"):
+            mean = np.mean([reports[epoch].metrics[name] for reports in alone])
+            assert together[epoch].metrics[name] == pytest.approx(mean, abs=1e-6)
+    assert len({reports[0].metrics["val_loss"] for reports in alone}) == 3
