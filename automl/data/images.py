@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl.data.file_trees import FileTree, LabelledFiles, all_labelled, split_by_layout
-from automl.data.files import listing
+from automl.data.files import listing, two_test_splits
 from automl.data.raw import ARRAY_FEATURE, UINT8_SCALE, ArrayRows, Batch, RawDataset, RowSource
 from automl.errors import DataError
 
@@ -101,6 +101,8 @@ def load_images(
     files, test_files = split_by_layout(tree.path, names)
     test_tree = tree
     if test is not None:
+        if test_files is not None:
+            raise two_test_splits(tree.path, "the folder test")
         test_tree, test_files = test, all_labelled(test.path, test.with_suffix(IMAGE_SUFFIXES))
     train = _scan(tree, files, strict=strict)
     tested = None if test_files is None else _scan(test_tree, test_files, strict=strict)

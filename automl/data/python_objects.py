@@ -11,7 +11,8 @@ import numpy as np
 
 from automl.data.column_kinds import texts_of
 from automl.data.raw import Array, RawDataset, hash_columns, raw_from_arrays
-from automl.data.tables import FrameTable, Roles, table_dataset
+from automl.data.table_rows import FrameTable
+from automl.data.tables import Roles, table_dataset
 from automl.data.texts import TEXT_COLUMN, text_dataset
 from automl.errors import DataError
 
