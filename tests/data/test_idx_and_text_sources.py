@@ -61,6 +61,9 @@ def test_one_images_file_with_its_labels(tmp_path: Path) -> None:
     assert raw.test is not None
     assert raw.test.count == 3
     assert raw.test_hash
+    one = load(str(_mnist(tmp_path / "n", parts=("train",))), test=str(_mnist(tmp_path / "o", parts=("t10k",))))
+    assert one.test is not None
+    assert one.test.count == 3
 
 
 @pytest.mark.parametrize("kind", CODES)
@@ -98,6 +101,7 @@ def test_idx_files_that_do_not_fit(tmp_path: Path) -> None:
     whole = _mnist(tmp_path / "n")
     assert "--target" in _refusal(whole, target="y")
     assert "test split of its own" in _refusal(whole, test=str(folder / "t10k-images-idx3-ubyte"))
+    assert "--test: expected IDX files" in _refusal(whole, test=__file__)
 
 
 TEXTS = {"pos/1.txt": "a good film", "pos/2.txt": "schön", "neg/1.txt": "a bad film"}
