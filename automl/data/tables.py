@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _FEWEST_CLASSED_ROWS = 3  # with fewer, different texts in each say nothing
+_WARNED_NAMES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +195,7 @@ def _choose_features(label: str, scan: _Scan, roles: Roles) -> tuple[Column, ...
     constant = [one.name for one in candidates if one.present and one.is_constant]
     ids = [one.name for one in candidates if one.is_id]
     reasons = (("no values", empty), ("the same value in every row", constant), ("another short text in each row", ids))
-    found = [f"{listing(names)} ({reason})" for reason, names in reasons if names]
+    found = [f"{listing(names, most=_WARNED_NAMES)} ({reason})" for reason, names in reasons if names]
     if found:
         _log.warning("%s: left out of the features: %s", label, "; ".join(found))
     dropped = {*empty, *constant, *ids}
@@ -212,7 +213,7 @@ def _choose_features(label: str, scan: _Scan, roles: Roles) -> tuple[Column, ...
 def _warn_of_doubts(label: str, scans: Sequence[ColumnScan]) -> None:
     doubts = [f"{one.name!r} {one.doubt}" for one in scans if one.doubt]
     if doubts:
-        _log.warning("%s: not read as dates: %s; write dates as YYYY-MM-DD", label, "; ".join(doubts[:LISTED_NAMES]))
+        _log.warning("%s: not read as dates: %s; write dates as YYYY-MM-DD", label, "; ".join(doubts[:_WARNED_NAMES]))
 
 
 def _is_matrix(scan: _Scan, kept: Sequence[Column]) -> bool:
