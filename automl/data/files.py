@@ -54,6 +54,11 @@ def hash_file(path: Path) -> str:
         raise unreadable(path, error) from error
 
 
+def two_test_splits(path: Path, own: str) -> DataError:
+    """Return the error for a source that has a test split of its own, named `own`, beside `--test`."""
+    return DataError(f"{path} has a test split of its own ({own}); leave out --test, or drop that split")
+
+
 def read_npz(path: Path) -> Mapping[str, Array]:
     """Return those of `ARRAY_KEYS` that an .npz file has, `x_train` and `y_train` at least; unpickle nothing.
 

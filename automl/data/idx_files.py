@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from automl.data.files import hash_file, malformed, unreadable
+from automl.data.files import hash_file, malformed, two_test_splits, unreadable
 from automl.data.raw import Array, RawDataset, raw_from_arrays
 from automl.data.text_files import open_bytes
 from automl.errors import DataError
@@ -47,7 +47,11 @@ def load_idx(path: Path, *, test: Path | None) -> RawDataset:
         DataError: A file is missing or malformed.
     """
     images, labels = _pair(path, "train")
-    test_pair = _pair(test, "t10k") if test is not None else _own_test(path)
+    test_pair = _own_test(path)
+    if test is not None:
+        if test_pair is not None:
+            raise two_test_splits(path, "t10k-images")
+        test_pair = _pair(test, "t10k")
     x_test, y_test = (None, None) if test_pair is None else (read_idx(test_pair[0]), read_idx(test_pair[1]))
     return raw_from_arrays(
         path.name.split(".")[0] if path.is_file() else path.resolve().name,

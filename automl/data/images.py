@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl.data.file_trees import FileTree, LabelledFiles, all_labelled, split_by_layout
-from automl.data.files import listing
+from automl.data.files import listing, two_test_splits
 from automl.data.raw import ARRAY_FEATURE, UINT8_SCALE, ArrayRows, Batch, RawDataset, RowSource
 from automl.errors import DataError
 
@@ -29,6 +29,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 HELD_BYTES = 512 * 2**20
 """Images of more than so many bytes, decoded, are decoded again at each pass."""
 _BATCH_BYTES = 8 * 2**20
+_PIXEL_BYTES = 4  # what Pillow keeps a colour pixel in
 _RESIZED_AREA = 128 * 128
 _GREY_MODES = ("1", "L", "LA")
 _CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -63,17 +64,18 @@ class ImageRows:
         with self.tree.reader() as read:
             for start in range(0, self.count, step):
                 names = self.names[start : start + step]
-                rows = [_decode(self.tree.path / name, read(name), self.shape) for name in names]
+                rows = [_fit(_open(self.tree.path / name, read(name)), self.shape) for name in names]
                 yield {ARRAY_FEATURE: np.stack(rows)}
 
 
 @dataclass(frozen=True)
 class _Scanned:
-    """The images that can be decoded, and their sizes (height, width)."""
+    """The images that can be decoded, their sizes (height, width), and themselves where they are few."""
 
     files: LabelledFiles
     sizes: tuple[tuple[int, int], ...]
     all_grey: bool
+    images: tuple[Image.Image, ...] | None
 
 
 def load_images(
@@ -99,6 +101,8 @@ def load_images(
     files, test_files = split_by_layout(tree.path, names)
     test_tree = tree
     if test is not None:
+        if test_files is not None:
+            raise two_test_splits(tree.path, "the folder test")
         test_tree, test_files = test, all_labelled(test.path, test.with_suffix(IMAGE_SUFFIXES))
     train = _scan(tree, files, strict=strict)
     tested = None if test_files is None else _scan(test_tree, test_files, strict=strict)
@@ -119,10 +123,12 @@ def load_images(
 
 
 def _scan(tree: FileTree, files: LabelledFiles, *, strict: bool) -> _Scanned:
-    """Decode every image once, because only that tells whether it is whole."""
+    """Decode every image once, because only that tells whether it is whole; keep them while they are few."""
     good: list[tuple[str, str]] = []
     sizes: list[tuple[int, int]] = []
     bad: list[str] = []
+    kept: list[Image.Image] = []
+    pixels = 0
     all_grey = True
     with tree.reader() as read:
         for name, label in zip(files.names, files.labels, strict=True):
@@ -134,10 +140,15 @@ def _scan(tree: FileTree, files: LabelledFiles, *, strict: bool) -> _Scanned:
                 continue
             good.append((name, label))
             sizes.append((image.height, image.width))
-            all_grey = all_grey and _is_grey(image)
+            all_grey = all_grey and image.mode in _GREY_MODES
+            pixels += image.height * image.width
+            kept.append(image)
+            if _PIXEL_BYTES * pixels > HELD_BYTES:
+                kept.clear()
     _report_bad(tree.path, bad, good=len(good), strict=strict)
     names, labels = zip(*good, strict=True)
-    return _Scanned(LabelledFiles(names=names, labels=labels), tuple(sizes), all_grey)
+    images = tuple(kept) if len(kept) == len(good) else None
+    return _Scanned(LabelledFiles(names=names, labels=labels), tuple(sizes), all_grey, images)
 
 
 def _report_bad(path: Path, bad: Sequence[str], *, good: int, strict: bool) -> None:
@@ -165,6 +176,8 @@ def _rows(tree: FileTree, scanned: _Scanned, shape: tuple[int, ...]) -> RowSourc
     rows = ImageRows(tree=tree, names=scanned.files.names, shape=shape)
     if rows.count * math.prod(shape) > HELD_BYTES:
         return rows
+    if scanned.images is not None:
+        return ArrayRows({ARRAY_FEATURE: np.stack([_fit(image, shape) for image in scanned.images])})
     held = np.empty((rows.count, *shape), np.uint8)
     start = 0
     for batch in rows.batches():
@@ -177,9 +190,9 @@ def _labels(scanned: _Scanned) -> npt.NDArray[np.str_]:
     return np.array(scanned.files.labels, dtype=np.str_)
 
 
-def _decode(path: Path, content: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    channels = shape[2] if len(shape) == 3 else 1
-    image = _open(path, content).convert(_CHANNELS[channels])
+def _fit(image: Image.Image, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Return the pixels of an image in that shape."""
+    image = image.convert(_CHANNELS[shape[2] if len(shape) == 3 else 1])
     if image.size != (shape[1], shape[0]):
         image = image.resize((shape[1], shape[0]))
     pixels: npt.NDArray[np.uint8] = np.asarray(image, dtype=np.uint8).reshape(shape)
@@ -210,7 +223,3 @@ def _open(path: Path, content: bytes) -> Image.Image:
     ) as error:  # Pillow raises any of these for damaged files
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read as an image ({reason}); mend or remove it") from error
-
-
-def _is_grey(image: Image.Image) -> bool:
-    return image.mode in _GREY_MODES

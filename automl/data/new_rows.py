@@ -15,7 +15,7 @@ from automl.data.idx_files import find_idx, is_idx, read_idx
 from automl.data.images import IMAGE_SUFFIXES, ImageRows
 from automl.data.raw import ARRAY_FEATURE, Array, ArrayRows, RowSource
 from automl.data.table_files import TABLE_SUFFIXES, open_table, table_suffix
-from automl.data.tables import Table, TableRows
+from automl.data.table_rows import Table, TableRows
 from automl.data.texts import TEXT_SUFFIXES, read_texts
 from automl.dataset_spec import ColumnKind, DatasetSpec
 from automl.errors import DataError

@@ -9,8 +9,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from automl.data.column_kinds import texts_of
 from automl.data.raw import Array, RawDataset, hash_columns, raw_from_arrays
-from automl.data.tables import FrameTable, Roles, table_dataset
+from automl.data.table_rows import FrameTable
+from automl.data.tables import Roles, table_dataset
 from automl.data.texts import TEXT_COLUMN, text_dataset
 from automl.errors import DataError
 
@@ -102,14 +104,9 @@ def _hashable(frame: pd.DataFrame) -> dict[str, Array]:
     return {
         str(name): column.to_numpy()
         if column.dtype.kind in "biuf" and isinstance(column.dtype, np.dtype)
-        else _texts(column)
+        else texts_of(column)
         for name, column in frame.items()
     }
-
-
-def _texts(column: pd.Series) -> Array:
-    texts: Array = column.astype(object).where(column.notna(), "").astype("str").to_numpy(dtype=object)
-    return texts
 
 
 def _from_parts(name: str, parts: tuple[Any, ...], options: Mapping[str, str | None]) -> RawDataset:

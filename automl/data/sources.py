@@ -12,7 +12,7 @@ from pathlib import Path
 from automl.data.built_in import DatasetInfo, known_datasets, load_built_in
 from automl.data.clients import CLIENTS, load_from_client
 from automl.data.file_trees import FileTree
-from automl.data.files import FILE_KINDS, check_path, hash_file, listing, read_npz
+from automl.data.files import FILE_KINDS, check_path, hash_file, listing, read_npz, two_test_splits
 from automl.data.idx_files import find_idx, is_idx, load_idx
 from automl.data.images import IMAGE_SUFFIXES, load_images
 from automl.data.raw import Array, RawDataset, raw_from_arrays
@@ -131,7 +131,7 @@ def _as_path(source: str) -> Path:
 
 def _load_path(path: Path, options: _Options) -> RawDataset:
     test = None if options.test is None else _as_test_path(options.test, path)
-    if (path.is_dir() and find_idx(path, "train", "images") is not None) or (path.is_file() and is_idx(path)):
+    if _is_idx_source(path):
         options.refuse(str(path), "IDX files", *_TABLE_OPTIONS, "encoding", "strict")
         return load_idx(path, test=test)
     if path.is_dir() or path.suffix.lower() == ".zip":
@@ -149,8 +149,11 @@ def _load_path(path: Path, options: _Options) -> RawDataset:
 def _as_test_path(test: str, like: Path) -> Path:
     path = Path(test).expanduser()
     check_path(path)
-    if _family(path) != _family(like):
-        what = "a folder or .zip" if _family(like) == "tree" else f"a {like.suffix.lower()} file"
+    expected = _family(like)
+    if _family(path) != expected:
+        what = {"tree": "a folder or .zip of classes", "idx": "IDX files"}.get(
+            expected, f"a {like.suffix.lower()} file"
+        )
         raise DataError(f"--test: expected {what} like the training data, received {test!r}")
     if path.resolve() == like.resolve():
         raise _same_source(path)
@@ -159,11 +162,17 @@ def _as_test_path(test: str, like: Path) -> Path:
 
 def _family(path: Path) -> str:
     """What may stand in for another as a test split."""
+    if _is_idx_source(path):
+        return "idx"
     if path.is_dir() or path.suffix.lower() == ".zip":
         return "tree"
-    if is_idx(path):
-        return "idx"
     return "table" if table_suffix(path) in TABLE_SUFFIXES else path.suffix.lower()
+
+
+def _is_idx_source(path: Path) -> bool:
+    if path.is_file():
+        return is_idx(path)
+    return any(find_idx(path, part, "images") is not None for part in ("train", "t10k"))
 
 
 def _same_source(test: Path) -> DataError:
@@ -193,9 +202,7 @@ def _load_npz(path: Path, test: Path | None) -> RawDataset:
     x_test, y_test = arrays.get("x_test"), arrays.get("y_test")
     if test is not None:
         if x_test is not None or y_test is not None:
-            raise DataError(
-                f"{path} has a test split of its own (x_test, y_test); leave out --test, or drop that split"
-            )
+            raise two_test_splits(path, "x_test, y_test")
         x_test, y_test = _test_arrays(read_npz(test))
     content_hash, test_hash = _hashes(path, test)
     return raw_from_arrays(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from automl.data.csv_files import CsvTable
 from automl.data.parquet_files import ParquetTable
-from automl.data.tables import FrameTable, Table
+from automl.data.table_rows import FrameTable, Table
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 

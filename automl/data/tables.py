@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from automl.data.column_kinds import ColumnScan, to_array
 from automl.data.files import LISTED_NAMES, listing
-from automl.data.raw import ARRAY_FEATURE, Array, ArrayRows, Batch, RawDataset, RowSource
+from automl.data.raw import Array, ArrayRows, RawDataset, RowSource
+from automl.data.table_rows import FrameTable, Table, TableRows
 from automl.dataset_spec import Column, ColumnKind
 from automl.errors import DataError, UnknownNameError
 
@@ -25,53 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _FEWEST_CLASSED_ROWS = 3  # with fewer, different texts in each say nothing
-_TEXT_KINDS = (ColumnKind.CATEGORY, ColumnKind.TEXT)
-
-
-class Table(Protocol):
-    """Rows and named columns that can be read from the start again and again."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of all columns."""
-
-    def chunks(
-        self, *, texts: Collection[str] = (), columns: Collection[str] | None = None, whole: bool = False
-    ) -> Iterator[pd.DataFrame]:
-        """Yield frames of successive rows; `texts` are left as they are written, `columns` None means all."""
-
-    def check_rows(self) -> None:
-        """Check that every row has a value or an empty field in each column."""
-
-
-@dataclass(frozen=True, eq=False)
-class FrameTable:
-    """A table in memory.
-
-    Attributes:
-        frame: Its rows, with different names of columns, all `str`.
-        origin: The file that it was read from, or None.
-    """
-
-    frame: pd.DataFrame
-    origin: Table | None = None
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of all columns."""
-        return tuple(self.frame.columns)
-
-    def chunks(
-        self, *, texts: Collection[str] = (), columns: Collection[str] | None = None, whole: bool = False
-    ) -> Iterator[pd.DataFrame]:
-        """Yield all rows in one frame."""
-        del texts, whole
-        yield self.frame if columns is None else self.frame[[name for name in self.columns if name in columns]]
-
-    def check_rows(self) -> None:
-        """Check the file that it was read from."""
-        if self.origin is not None:
-            self.origin.check_rows()
+_WARNED_NAMES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,43 +80,6 @@ class Roles:
         twice = sorted({name for name in roles if roles.count(name) > 1})
         if twice:
             raise DataError(f"{label}: {listing(twice)} is named as target, group, time or weight twice; name it once")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TableRows:
-    """Rows of a table that are read and typed at each pass.
-
-    Attributes:
-        label: Where they come from, for the warning.
-        table: The table.
-        columns: The columns to read, typed so.
-        as_matrix: Whether they are one matrix of numbers, `ARRAY_FEATURE`.
-        count: Number of rows.
-    """
-
-    label: str
-    table: Table
-    columns: tuple[Column, ...]
-    as_matrix: bool
-    count: int
-
-    def batches(self) -> Iterator[Batch]:
-        """Yield every row once. What cannot be read as its column's kind is missing; one warning counts it."""
-        strange: dict[str, int] = {}
-        names = [column.name for column in self.columns]
-        for chunk in self.table.chunks(texts=_kept_texts(self.columns), columns=names):
-            yield self._batch(chunk, strange)
-        if strange:
-            counts = ", ".join(f"{name!r} ({count})" for name, count in strange.items())
-            _log.warning("%s: values that are not of their column's kind count as missing: %s", self.label, counts)
-
-    def _batch(self, chunk: pd.DataFrame, strange: dict[str, int]) -> Batch:
-        arrays = {column.name: to_array(chunk[column.name], column) for column in self.columns}
-        for column in self.columns:
-            if column.kind not in _TEXT_KINDS:
-                lost = int(np.isnan(arrays[column.name]).sum() - chunk[column.name].isna().sum())
-                strange.update({column.name: strange.get(column.name, 0) + lost} if lost else {})
-        return {ARRAY_FEATURE: _matrix(arrays, len(chunk))} if self.as_matrix else arrays
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -277,7 +195,7 @@ def _choose_features(label: str, scan: _Scan, roles: Roles) -> tuple[Column, ...
     constant = [one.name for one in candidates if one.present and one.is_constant]
     ids = [one.name for one in candidates if one.is_id]
     reasons = (("no values", empty), ("the same value in every row", constant), ("another short text in each row", ids))
-    found = [f"{listing(names)} ({reason})" for reason, names in reasons if names]
+    found = [f"{listing(names, most=_WARNED_NAMES)} ({reason})" for reason, names in reasons if names]
     if found:
         _log.warning("%s: left out of the features: %s", label, "; ".join(found))
     dropped = {*empty, *constant, *ids}
@@ -295,7 +213,7 @@ def _choose_features(label: str, scan: _Scan, roles: Roles) -> tuple[Column, ...
 def _warn_of_doubts(label: str, scans: Sequence[ColumnScan]) -> None:
     doubts = [f"{one.name!r} {one.doubt}" for one in scans if one.doubt]
     if doubts:
-        _log.warning("%s: not read as dates: %s; write dates as YYYY-MM-DD", label, "; ".join(doubts[:LISTED_NAMES]))
+        _log.warning("%s: not read as dates: %s; write dates as YYYY-MM-DD", label, "; ".join(doubts[:_WARNED_NAMES]))
 
 
 def _is_matrix(scan: _Scan, kept: Sequence[Column]) -> bool:
@@ -313,13 +231,6 @@ def _rows(label: str, table: Table, columns: tuple[Column, ...], *, as_matrix: b
     return ArrayRows(whole)
 
 
-def _matrix(arrays: Batch, rows: int) -> Array:
-    matrix = np.empty((rows, len(arrays)), np.float64)
-    for index, values in enumerate(arrays.values()):
-        matrix[:, index] = values
-    return matrix
-
-
 def _collect(table: Table, scan: _Scan, roles: Roles) -> dict[str, pd.Series]:
     """Read whole those columns that splits are made of."""
     import pandas as pd
@@ -328,10 +239,6 @@ def _collect(table: Table, scan: _Scan, roles: Roles) -> dict[str, pd.Series]:
     texts = [name for name in names if scan.columns[name].kind is not ColumnKind.NUMBER]
     parts = list(table.chunks(texts=texts, columns=names))
     return {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in names}
-
-
-def _kept_texts(columns: Sequence[Column]) -> list[str]:
-    return [column.name for column in columns if column.kind is not ColumnKind.NUMBER]
 
 
 def _read_targets(label: str, values: Mapping[str, pd.Series], scan: _Scan, roles: Roles) -> dict[str, Array]:

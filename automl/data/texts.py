@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from automl.data.file_trees import FileTree, LabelledFiles, all_labelled, split_by_layout
+from automl.data.files import two_test_splits
 from automl.data.raw import Array, ArrayRows, Batch, RawDataset, hash_columns
 from automl.data.text_files import find_encoding, not_text
 from automl.dataset_spec import Column, ColumnKind
@@ -74,6 +75,8 @@ def load_texts(
     files, test_files = split_by_layout(tree.path, names)
     test_tree = tree
     if test is not None:
+        if test_files is not None:
+            raise two_test_splits(tree.path, "the folder test")
         test_tree, test_files = test, all_labelled(test.path, test.with_suffix(TEXT_SUFFIXES))
     return text_dataset(
         name,

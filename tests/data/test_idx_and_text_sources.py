@@ -61,6 +61,9 @@ def test_one_images_file_with_its_labels(tmp_path: Path) -> None:
     assert raw.test is not None
     assert raw.test.count == 3
     assert raw.test_hash
+    one = load(str(_mnist(tmp_path / "n", parts=("train",))), test=str(_mnist(tmp_path / "o", parts=("t10k",))))
+    assert one.test is not None
+    assert one.test.count == 3
 
 
 @pytest.mark.parametrize("kind", CODES)
@@ -95,7 +98,10 @@ def test_idx_files_that_do_not_fit(tmp_path: Path) -> None:
     assert "x_train has 5 rows but y_train has 4" in _refusal(folder)
     (folder / "train-labels-idx1-ubyte").unlink()
     assert "expected its labels beside it, in 'train-labels-idx1-ubyte'" in _refusal(folder)
-    assert "--target" in _refusal(_mnist(tmp_path / "n"), target="y")
+    whole = _mnist(tmp_path / "n")
+    assert "--target" in _refusal(whole, target="y")
+    assert "test split of its own" in _refusal(whole, test=str(folder / "t10k-images-idx3-ubyte"))
+    assert "--test: expected IDX files" in _refusal(whole, test=__file__)
 
 
 TEXTS = {"pos/1.txt": "a good film", "pos/2.txt": "schön", "neg/1.txt": "a bad film"}
@@ -139,3 +145,7 @@ def test_texts_that_do_not_fit(tmp_path: Path) -> None:
     folder = _texts(tmp_path / "m", {"pos/1.txt": "x"})
     assert "found only 'pos'" in _refusal(folder)
     assert "--strict" in _refusal(folder, strict=True)
+    both = _texts(
+        tmp_path / "n", {f"{part}/{name}": text for part in ("train", "test") for name, text in TEXTS.items()}
+    )
+    assert "test split of its own (the folder test)" in _refusal(both, test=str(folder))

@@ -197,6 +197,15 @@ def test_large_sets_are_decoded_at_each_pass(tmp_path: Path, monkeypatch: pytest
     np.testing.assert_array_equal(_x(raw.train), _x(held.train))
 
 
+def test_large_images_that_become_small_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = _folder(tmp_path, {f"c{index}/1.png": _png((300, 200 + index), value=index) for index in range(4)})
+    held = load(source)
+    monkeypatch.setattr("automl.data.images.HELD_BYTES", 100_000)
+    raw = load(source)
+    assert isinstance(raw.train, ArrayRows)
+    np.testing.assert_array_equal(_x(raw.train), _x(held.train))
+
+
 def test_cifar10(real_data: Path) -> None:
     raw = load(str(real_data / "cifar10_images.zip"))
     assert (raw.name, raw.row_shape, raw.train.count) == ("cifar10_images", (32, 32, 3), 5000)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from automl.data import new_rows
 from automl.data.raw import RowSource
-from automl.data.tables import TableRows
+from automl.data.table_rows import TableRows
 from automl.dataset_spec import Column, ColumnKind, DatasetSpec, RawInput
 from automl.errors import DataError
 

@@ -32,7 +32,7 @@ class Spec:
 
 
 class Stream:
-    """As much of `tf.data.Dataset` as is read; the real one is tried in a worker's tests."""
+    """As much of `tf.data.Dataset` as is read: `test_real_tf_data` tries the real one."""
 
     def __init__(self, elements: list[Any], *shapes: Any, cardinality: int = -2) -> None:
         self.elements = elements
@@ -195,3 +195,22 @@ def test_streams_that_are_refused() -> None:
     assert "expected a tf.data.Dataset of (x, y)" in _refusal(Stream([IMAGES], specs[0]))
     uneven = [(IMAGES, Y), (IMAGES[:, :1], Y)]
     assert "expected rows of one shape, received (2, 3) and (1, 3)" in _refusal(Stream(uneven, *specs))
+
+
+def test_real_tf_data() -> None:
+    import tensorflow as tf
+
+    rows = tf.data.Dataset.from_tensor_slices((IMAGES, Y))
+    for dataset in (rows, rows.batch(7), rows.batch(7).prefetch(1)):
+        raw = load_object("mine", dataset)
+        np.testing.assert_array_equal(_batch(raw.train)["input"], IMAGES)
+        assert raw.targets["target"].tolist() == Y.tolist()
+    columns = {"a": np.arange(ROWS) / 2, "c": np.array(["u", "v"] * 10)}
+    raw = load_object("mine", tf.data.Dataset.from_tensor_slices((columns, {"y": Y, "z": Y})).batch(6))
+    assert (_kinds(raw), list(raw.targets)) == ({"a": "number", "c": "category"}, ["y", "z"])
+    assert "never ends" in _refusal(rows.repeat())
+    uneven = tf.data.Dataset.from_generator(
+        lambda: ((np.zeros(size), 0) for size in (2, 3)),
+        output_signature=(tf.TensorSpec((None,), tf.float32), tf.TensorSpec((), tf.int32)),
+    )
+    assert "expected rows of one shape, received (2,) and (3,)" in _refusal(uneven)

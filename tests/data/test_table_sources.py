@@ -13,7 +13,8 @@ import pytest
 from automl.data import RawDataset, load
 from automl.data.raw import RowSource
 from automl.data.table_files import open_table
-from automl.data.tables import Roles, TableRows
+from automl.data.table_rows import TableRows
+from automl.data.tables import Roles
 from automl.errors import DataError, UnknownNameError
 
 ROWS = 20
