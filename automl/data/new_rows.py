@@ -13,11 +13,12 @@ from automl.data.file_trees import FileTree
 from automl.data.files import FILE_KINDS, check_path, listing, malformed, unreadable
 from automl.data.idx_files import find_idx, is_idx, read_idx
 from automl.data.images import IMAGE_SUFFIXES, ImageRows
+from automl.data.model_rows import is_array
 from automl.data.raw import ARRAY_FEATURE, Array, ArrayRows, RowSource
 from automl.data.table_files import TABLE_SUFFIXES, open_table, table_suffix
 from automl.data.table_rows import Table, TableRows
 from automl.data.texts import TEXT_SUFFIXES, read_texts
-from automl.dataset_spec import ColumnKind, DatasetSpec
+from automl.dataset_spec import DatasetSpec
 from automl.errors import DataError
 
 _ARRAY_SUFFIXES = (".npz", ".npy")
@@ -53,15 +54,6 @@ def new_rows(path: str | Path, spec: DatasetSpec, *, encoding: str | None = None
     raise DataError(f"{path}: expected {FILE_KINDS}, received {path.suffix or 'no extension'}; convert it")
 
 
-def _takes_array(spec: DatasetSpec) -> bool:
-    """Return True where the model takes one whole array, perhaps the matrix of a table."""
-    return (
-        len(spec.raw_inputs) == 1
-        and spec.raw_inputs[0].name == ARRAY_FEATURE
-        and all(column.kind is ColumnKind.NUMBER for column in spec.columns)
-    )
-
-
 def _table_rows(path: Path, spec: DatasetSpec, encoding: str | None) -> RowSource:
     if not spec.columns:
         raise DataError(f"{path} is a table, but the model takes arrays of {_shape(spec)}; give such an array")
@@ -75,7 +67,7 @@ def _table_rows(path: Path, spec: DatasetSpec, encoding: str | None) -> RowSourc
     count = _count(table, spec.columns[0].name)
     if not count:
         raise DataError(f"{path} has a header line but no rows; expected at least one")
-    return TableRows(label=str(path), table=table, columns=spec.columns, as_matrix=_takes_array(spec), count=count)
+    return TableRows(label=str(path), table=table, columns=spec.columns, as_matrix=is_array(spec), count=count)
 
 
 def _count(table: Table, column: str) -> int:
@@ -114,7 +106,7 @@ def _image_rows(path: Path, tree: FileTree, names: tuple[str, ...], spec: Datase
 def _array_rows(path: Path, array: Array, spec: DatasetSpec) -> RowSource:
     if array.dtype.kind in "UT" and [column.kind for column in spec.columns] == [ColumnKind.TEXT] and array.ndim == 1:
         return ArrayRows({spec.columns[0].name: np.array(array.tolist(), dtype=object)})
-    if not _takes_array(spec):
+    if not is_array(spec):
         raise DataError(f"{path} holds an array, but the model takes {_wanted(spec)}; give a table with these columns")
     shape = spec.raw_inputs[0].shape
     if array.dtype.kind not in "biuf" or array.shape[1:] != shape or not len(array):
@@ -147,7 +139,7 @@ def _only_array(path: Path, archive: Mapping[str, Array]) -> Array:
 
 
 def _wanted(spec: DatasetSpec) -> str:
-    if spec.columns and not _takes_array(spec):
+    if spec.columns and not is_array(spec):
         return f"the columns {listing([column.name for column in spec.columns], most=10)}"
     return f"arrays of {_shape(spec)}"
 
