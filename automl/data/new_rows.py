@@ -18,7 +18,7 @@ from automl.data.raw import ARRAY_FEATURE, Array, ArrayRows, RowSource
 from automl.data.table_files import TABLE_SUFFIXES, open_table, table_suffix
 from automl.data.table_rows import Table, TableRows
 from automl.data.texts import TEXT_SUFFIXES, read_texts
-from automl.dataset_spec import DatasetSpec
+from automl.dataset_spec import ColumnKind, DatasetSpec
 from automl.errors import DataError
 
 _ARRAY_SUFFIXES = (".npz", ".npy")
