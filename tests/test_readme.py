@@ -1,7 +1,8 @@
-"""The README as a new user follows it: every command and every Python block in it is run."""
+"""The README and the pages behind it as a new user follows them: every command and Python block in them is run."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -11,21 +12,29 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
-_README = Path(__file__).parent.parent / "README.md"
+_ROOT = Path(__file__).parent.parent
+_PAGES = ["README.md", "docs/data.md", "docs/spaces.md", "docs/deploy.md"]
 _BIN = Path(sys.executable).parent
 # Another budget for what takes minutes or the network; the command is otherwise run as it stands.
 _BUDGET = ["--trials", "2", "--epochs", "2", "--finalists", "0", "--no-mlflow", "--workers", "2"]
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, pages: Sequence[str] = _PAGES) -> list[str]:
     """Return the fenced blocks of a language."""
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", _README.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    texts = [(_ROOT / page).read_text("utf-8") for page in pages]
+    fenced = [
+        found for text in texts for found in re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    ]
     return [block for name, block in fenced if name == language]
 
 
@@ -33,6 +42,12 @@ def commands() -> list[list[str]]:
     """Return every `automl ...` line of the shell blocks, in order."""
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("automl ")]
     return [shlex.split(line, comments=True) for line in lines]
+
+
+def with_budget(arguments: list[str]) -> list[str]:
+    """Return a search that takes seconds, of the same data and space."""
+    kept = [one for one in arguments if one not in ("--time", "5m", "10m", "1h", "--trials", "40")]
+    return [*kept, *_BUDGET]
 
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -50,22 +65,49 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def toured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the tour's first search has been run, and the files that later commands name."""
+    """A folder with the files that commands name, in which the searches have been run that later commands need."""
     folder = tmp_path_factory.mktemp("tour")
-    first = commands()[0]
-    assert first[:3] == ["automl", "search", "digits"]
-    done = run([*first, "--trials", "4", "--finalists", "1"], folder)  # the benchmark of the whole is not a test
-    assert done.returncode == 0, done.stderr
     generator = np.random.default_rng(0)
+    write_people(folder / "people.csv", generator)
+    write_shapes(folder / "shapes.zip", generator)
     images = generator.integers(0, 256, size=(60, 8, 8), dtype=np.uint8)
     np.savez(folder / "images.npz", x_train=images, y_train=np.arange(60) % 3)
-    rooms = generator.integers(1, 9, size=60)
-    (folder / "houses.csv").write_text("rooms,price\n" + "".join(f"{n},{50.5 * n + n % 2}\n" for n in rooms))
+    np.savez(folder / "digits.npz", x=load_digits().data[:20])
+    first = commands()[0]
+    assert first[:3] == ["automl", "search", "digits"]
+    # The benchmark of the whole is not a test.
+    done = run([*first, "--trials", "4", "--finalists", "1"], folder)
+    assert done.returncode == 0, done.stderr
+    done = run([*with_budget(["automl", "search", "people.csv", "--target", "income"]), "--finalists", "1"], folder)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
+def write_people(path: Path, generator: np.random.Generator) -> None:
+    """Write a table of every kind of column."""
+    lines = ["age,born,member,town,note,hours,income"]
+    for row in range(80):
+        age = int(generator.integers(18, 80))
+        town = generator.choice(["Rome", "Oslo", "Lima", ""])
+        lines.append(
+            f"{age if row % 9 else ''},{2020 - age}-0{row % 9 + 1}-11,{'yes' if row % 2 else 'no'},{town},"
+            f"words of person number {row},{age / 2 + row % 3},{'high' if age > 45 else 'low'}"
+        )
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def write_shapes(path: Path, generator: np.random.Generator) -> None:
+    """Write images of two classes, a folder each."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for row in range(40):
+            pixels = generator.integers(0, 100, size=(9, 9, 3), dtype=np.uint8) + 100 * (row % 2)
+            file = io.BytesIO()
+            Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
+            archive.writestr(f"shapes/{'light' if row % 2 else 'dark'}/{row:03d}.png", file.getvalue())
+
+
 def test_the_tour_finds_a_good_model_and_prints_what_the_readme_shows(toured: Path) -> None:
-    shown = next(block for block in blocks("") if "best architecture" in block)
+    shown = next(block for block in blocks("", ["README.md"]) if "best architecture" in block)
     printed = run(["automl", "best", "digits-mlp-001"], toured).stdout
     # With two workers the winner may be another one; what is said of it stays the same.
     for label in ("best architecture for digits", "study", "parameters", "validation", "re-trained", "test", "time"):
@@ -82,15 +124,14 @@ def test_command(arguments: list[str], toured: Path) -> None:
         serve_ui(arguments, toured)
         return
     if arguments[1] == "search":
-        kept = [one for one in arguments if one not in ("--time", "5m", "1h", "--trials", "40")]
-        arguments = [*kept, *_BUDGET]
+        arguments = with_budget(arguments)
     if arguments[1] == "resume":
         arguments = [*arguments, "--time", "40s"]
     done = run(arguments, toured)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("script", blocks("python"), ids=["load", "own space"])
+@pytest.mark.parametrize("script", blocks("python"), ids=["load", "own space", "predict"])
 def test_python_block(script: str, toured: Path) -> None:
     done = run(["python", "-c", script.replace("trials=8", "trials=2")], toured)
     assert done.returncode == 0, done.stderr
