@@ -294,8 +294,9 @@ def _unique(names: Iterable[str]) -> list[str]:
 
 def _scaling(one: InputSpec, how: str) -> tuple[Any, Any]:
     """Return (scale, offset): what an encoded value is multiplied by, and what is then added."""
-    if how not in list(Scaling):
-        raise UnknownNameError("input scaling", how, list(Scaling))
+    known = [scaling.value for scaling in Scaling]
+    if how not in known:
+        raise UnknownNameError("input scaling", how, known)
     if one.kind in _CODES:
         raise SpaceError(f"input {one.name!r} holds {one.kind.value} codes, which cannot be scaled: embed them")
     if not (one.mean and one.deviation and one.low and one.high):
