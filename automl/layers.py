@@ -167,6 +167,9 @@ def scale_input(x: Any, one: InputSpec, how: str) -> Any:
     """
     import keras
 
+    _check_scaling(one, how)
+    if how == (Scaling.STANDARD if one.pixel_scale is None else Scaling.UNIT):
+        return x  # as it is encoded
     scale, offset = _scaling(one, how)
     if np.allclose(scale, 1.0, rtol=1e-6) and np.allclose(offset, 0.0, atol=1e-7):
         return x
@@ -297,12 +300,16 @@ def _unique(names: Iterable[str]) -> list[str]:
     return list(unique)
 
 
-def _scaling(one: InputSpec, how: str) -> tuple[Any, Any]:
-    """Return (scale, offset): what an encoded value is multiplied by, and what is then added."""
-    if how not in list(Scaling):
-        raise UnknownNameError("input scaling", how, list(Scaling))
+def _check_scaling(one: InputSpec, how: str) -> None:
+    known = [scaling.value for scaling in Scaling]
+    if how not in known:
+        raise UnknownNameError("input scaling", how, known)
     if one.kind in _CODES:
         raise SpaceError(f"input {one.name!r} holds {one.kind.value} codes, which cannot be scaled: embed them")
+
+
+def _scaling(one: InputSpec, how: str) -> tuple[Any, Any]:
+    """Return (scale, offset): what an encoded value is multiplied by, and what is then added."""
     if not (one.mean and one.deviation and one.low and one.high):
         raise SpaceError(f"input {one.name!r} has no statistics to scale by: prepare the dataset again")
     mean, deviation, low, high = map(np.asarray, (one.mean, one.deviation, one.low, one.high))
@@ -323,8 +330,9 @@ def _scaling(one: InputSpec, how: str) -> tuple[Any, Any]:
 def _pixel_scaling(one: InputSpec, how: str, start: Any, unit: Any) -> tuple[Any, Any]:
     """Return the same for pixels, whose range is known: it is the same in every dataset."""
     brightest = np.full_like(start, one.pixel_scale or 1.0)
-    known = {"unit": (0 * brightest, brightest), "symmetric": (brightest / 2, brightest / 2)}
-    return known.get(how, (start, brightest if how == "centred" else unit))
+    if how == "symmetric":
+        return brightest / 2, brightest / 2
+    return start, brightest if how == "centred" else unit
 
 
 def _plain(values: Any) -> Any:

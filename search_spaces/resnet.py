@@ -80,7 +80,7 @@ space = SearchSpace(
         Float("dropout", 0.0, 0.6, step=0.05, default=0.1),
         Choice("augmentation", AUGMENTATIONS, default="shift"),
         scaling_parameter(),
-        *training_parameters(learning_rate=3e-3),
+        *training_parameters(learning_rate=3e-3, batch_size=32),
     ],
     build,
 )
