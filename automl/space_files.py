@@ -105,57 +105,69 @@ def dump_space(space: SearchSpace, builder: str) -> str:
 
 def _read(path: Path) -> dict[str, yaml.Node]:
     """Return the nodes of a file's three keys."""
+    text = _decoded(path)
     try:
-        loader = _Loader(path.read_bytes().decode())
-        loader.name = str(path)
+        loader = _Loader(text)
+        loader.name = str(path)  # every node remembers it
         top = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        raise _wrong_line(path, mark.line + 1 if mark else 1, f"this is no YAML: {said}") from error
+    except yaml.reader.ReaderError as error:
+        raise _wrong_line(path, text.count("\n", 0, error.position) + 1, f"this is no YAML: {error.reason}") from error
+    except (ValueError, OverflowError) as error:
+        raise _wrong_line(path, 1, f"this is no YAML: {error}") from error
+    except RecursionError as error:
+        raise _wrong_line(path, 1, "this is no search space: it is nested too deeply") from error
+    if top is None:
+        raise _wrong_line(path, 1, f"the file is empty: a space has the keys {', '.join(_SPACE_KEYS)}")
+    return _mapping(top, "a space", known=_SPACE_KEYS, required=_SPACE_KEYS)
+
+
+def _decoded(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
     except FileNotFoundError as error:
         raise SpaceError(f"no such file: {path}") from error
     except OSError as error:
         raise SpaceError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise SpaceError(f"{path}, line {line}: the file is not UTF-8: save it as UTF-8") from error
-    except yaml.MarkedYAMLError as error:
-        said = ", ".join(part for part in (error.context, error.problem) if part)
-        mark = error.problem_mark or error.context_mark
-        raise SpaceError(f"{path}, line {mark.line + 1 if mark else 1}: this is no YAML: {said}") from error
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        raise SpaceError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    if top is None:
-        raise SpaceError(f"{path}, line 1: the file is empty: it takes {', '.join(_SPACE_KEYS)}")
-    return _mapping(top, "a space", known=_SPACE_KEYS, required=_SPACE_KEYS)
+        raise _wrong_line(path, line, "this is no UTF-8: save the file as UTF-8") from error
 
 
 def _longer(space: SearchSpace, node: yaml.Node) -> SearchSpace:
-    """Return a space with one more parameter, checked item by item so that an error is found on its own line."""
-    parameter, item_nodes = _parameter(node, _KINDS)
-    parts = [(node, parameter)]
-    if isinstance(parameter, Repeat):
-        items = parameter.parameters
-        parts = [
-            (blamed, replace(parameter, parameters=items[:count])) for count, blamed in enumerate([node, *item_nodes])
-        ]
+    """Return a space with one more parameter."""
     longer = space
-    for blamed, part in parts:
-        with _blaming(blamed):
-            longer = replace(space, parameters=[*space.parameters, part])
+    for line, parameter in _growing(node):
+        with _blaming(line):
+            longer = replace(space, parameters=[*space.parameters, parameter])
     return longer
 
 
+def _growing(node: yaml.Node) -> Iterator[tuple[yaml.Node, Parameter]]:
+    """Yield a parameter as it grows item by item, so that an error is found on its own line."""
+    parameter, items = _parameter(node, _KINDS)
+    yield node, parameter
+    for item_node in items:
+        item, _ = _parameter(item_node, _ITEM_KINDS)
+        with _blaming(item_node):
+            parameter = replace(parameter, parameters=[*parameter.parameters, item])  # type: ignore
+        yield item_node, parameter
+
+
 def _parameter(node: yaml.Node, kinds: Mapping[str, type[Parameter]]) -> tuple[Parameter, list[yaml.Node]]:
-    """Return a parameter, and the nodes of its items' parameters."""
+    """Return a parameter, without its items' parameters, and the nodes of those."""
     kind = _kind(node, kinds)
     options = {one.name: one for one in fields(kinds[kind])[1:]}
     required = [name for name, one in options.items() if one.default is one.default_factory is MISSING]
-    nodes = _mapping(node, f"a parameter of kind {kind!r}", known=[kind, *options], required=required)
+    nodes = _mapping(node, f"a parameter of kind {kind}", known=[kind, *options], required=required)
     name = _text(nodes.pop(kind), kind)
-    item_nodes = _list(nodes["parameters"], "parameters") if "parameters" in nodes else []
-    values = {key: _value(key, one) for key, one in nodes.items() if key != "parameters"}
-    if "parameters" in nodes:
-        values["parameters"] = [_parameter(one, _ITEM_KINDS)[0] for one in item_nodes]
+    items = _list(nodes["parameters"], "parameters") if "parameters" in nodes else []
+    values = {key: [] if key == "parameters" else _value(key, one) for key, one in nodes.items()}
     with _blaming(node):
-        return kinds[kind](name, **values), item_nodes
+        return kinds[kind](name, **values), items
 
 
 def _kind(node: yaml.Node, kinds: Mapping[str, type[Parameter]]) -> str:
@@ -235,7 +247,8 @@ def _scalar(node: yaml.Node, what: str) -> Scalar:
 def _described(node: yaml.Node) -> str:
     if isinstance(node, yaml.ScalarNode):
         return repr(node.value) if node.value else "nothing"
-    return "a mapping" if isinstance(node, yaml.MappingNode) else "a list"
+    kind = "a mapping" if isinstance(node, yaml.MappingNode) else "a list"
+    return kind if node.tag in (_MAPPING, _SEQUENCE) else f"{kind} with the tag {node.tag!r}"
 
 
 @contextmanager
@@ -248,12 +261,18 @@ def _blaming(node: yaml.Node) -> Iterator[None]:
 
 
 def _wrong(node: yaml.Node, message: str) -> SpaceError:
-    return SpaceError(f"{node.start_mark.name}, line {node.start_mark.line + 1}: {message}")
+    return _wrong_line(node.start_mark.name, node.start_mark.line + 1, message)
+
+
+def _wrong_line(path: Path | str, line: int, message: str) -> SpaceError:
+    return SpaceError(f"{path}, line {line}: {' '.join(message.split())}")
 
 
 def _as_plain(parameter: Parameter) -> dict[str, Any]:
     plain: dict[str, Any] = {type(parameter).__name__.lower(): parameter.name}
     for one in fields(parameter)[1:]:
+        if one.name == "parameters":
+            continue  # they come last
         value = getattr(parameter, one.name)
         if one.name == "values":
             value = list(value)
@@ -263,4 +282,4 @@ def _as_plain(parameter: Parameter) -> dict[str, Any]:
             plain[one.name] = value
     if not isinstance(parameter, Repeat):
         return _OneLine(plain)
-    return {**plain, "parameters": plain.pop("parameters")}
+    return {**plain, "parameters": [_as_plain(one) for one in parameter.parameters]}
