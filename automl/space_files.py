@@ -148,13 +148,14 @@ def _longer(space: SearchSpace, node: yaml.Node) -> SearchSpace:
 
 def _growing(node: yaml.Node) -> Iterator[tuple[yaml.Node, Parameter]]:
     """Yield a parameter as it grows item by item, so that an error is found on its own line."""
-    parameter, items = _parameter(node, _KINDS)
+    parameter, item_nodes = _parameter(node, _KINDS)
     yield node, parameter
-    for item_node in items:
+    growing: Any = parameter  # a Repeat, where there are items
+    for item_node in item_nodes:
         item, _ = _parameter(item_node, _ITEM_KINDS)
         with _blaming(item_node):
-            parameter = replace(parameter, parameters=[*parameter.parameters, item])  # type: ignore
-        yield item_node, parameter
+            growing = replace(growing, parameters=[*growing.parameters, item])
+        yield item_node, growing
 
 
 def _parameter(node: yaml.Node, kinds: Mapping[str, type[Parameter]]) -> tuple[Parameter, list[yaml.Node]]:

@@ -12,7 +12,7 @@ import cloudpickle
 import pytest
 
 from automl.errors import SpaceError
-from automl.parameters import Choice, Float, Int, Repeat
+from automl.parameters import Choice, Float, Int, Parameter, Repeat
 from automl.search_space import SearchSpace
 from automl.space_sources import auto_space, find_space, known_spaces, to_yaml
 from automl.testing import image_input, make_spec, numeric_input
@@ -395,7 +395,7 @@ def test_awkward_values_come_back(write: Write) -> None:
         "'",
         '"',
     ]
-    parameters = [
+    parameters: list[Parameter] = [
         Choice("odd", values, default=None),
         Int("stepped", -7, 21, step=7, when={"odd": ["5", True, None]}),
         Float("rate", 1e-12, 0.1 + 0.2, log=True, default=1 / 3e5),
