@@ -29,12 +29,12 @@ _ITEM_KINDS: Mapping[str, type[Parameter]] = {"int": Int, "float": Float, "choic
 _SPACE_KEYS = ("name", "builder", "parameters")
 _TEXT, _SEQUENCE, _MAPPING = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 
-_SCALARS = (
-    ("null", r"~|null|Null|NULL|", "~nN\0"),
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", "-+.0123456789"),
-    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
+_SCALARS = (  # kind, what it looks like, what it starts with
+    ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", [*"-+0123456789"]),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", [*"-+.0123456789"]),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", [*"-+."]),
 )
 
 
@@ -58,11 +58,9 @@ class _OneLine(dict[str, Any]):
     """A mapping that is written in one line, as `{int: units, low: 16, high: 512}`."""
 
 
-for _tag, _pattern, _first in _SCALARS:
+for _scalar_kind, _pattern, _starts in _SCALARS:
     for _class in (_Loader, _Dumper):
-        _class.add_implicit_resolver(
-            f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), [one.strip("\0") for one in _first]
-        )
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_scalar_kind}", re.compile(rf"(?:{_pattern})\Z"), _starts)
 _Dumper.add_representer(_OneLine, lambda dumper, data: dumper.represent_mapping(_MAPPING, data, flow_style=True))
 
 
@@ -257,7 +255,7 @@ def _blaming(node: yaml.Node) -> Iterator[None]:
     """Put file and line in front of an error."""
     try:
         yield
-    except (RequestError, OverflowError) as error:  # a number can be too large to be one of Python's floats
+    except (RequestError, ArithmeticError) as error:  # a number can be too large for a float
         raise _wrong(node, str(error)) from error
 
 

@@ -134,14 +134,15 @@ def _builder_reference(space: SearchSpace) -> str:
         return str(source.parent / reference) if _is_in_file(reference) else reference
     if space.source:
         return space.source
-    name, module = getattr(space.build, "__name__", ""), sys.modules.get(space.build.__module__ or "")
-    if getattr(module, name, None) is not space.build or module is None or module.__name__ == "__main__":
+    name, module_name = (getattr(space.build, one, None) or "" for one in ("__name__", "__module__"))
+    module = sys.modules.get(module_name)
+    if getattr(module, name, None) is not space.build or module_name == "__main__":
         raise SpaceError(
             f"the builder of space {space.name!r} has no name that could be imported: "
             "write it as a function of a module, or as a function of a file.py"
         )
-    path = Path(module.__file__ or "")
-    return f"{path if module.__name__ == _file_module_name(path) else module.__name__}:{name}"
+    path = Path(getattr(module, "__file__", None) or "")
+    return f"{path if module_name == _file_module_name(path) else module_name}:{name}"
 
 
 def _find_builder(reference: str, *, folder: Path) -> Build:
@@ -171,7 +172,7 @@ def _is_builder(value: object) -> bool:
         return False
     try:
         inspect.signature(value).bind({}, None)
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError: it does not tell
         return False
     return True
 

@@ -66,7 +66,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def make(text: str, name: str = "space.yaml") -> Path:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(textwrap.dedent(text), "utf-8")
         return tmp_path / name
 
@@ -120,6 +120,20 @@ def test_the_source_finds_the_space_again_from_anywhere(write: Write, monkeypatc
     assert (again, again.fingerprint(), again.source) == (space, space.fingerprint(), space.source)
 
 
+def test_the_example_of_the_documentation_is_a_space(write: Write) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "spaces.md").read_text("utf-8")
+    write(text.partition("```yaml\n")[2].partition("```")[0])
+    space = find_space("space.yaml")
+    assert space.build is mlp_build
+    assert space.default_config()["hidden"] == 2 * [{"units": 256, "dropout": 0.3}]
+
+
+def test_the_line_ends_and_the_mark_of_other_systems_do_no_harm(write: Write) -> None:
+    write("\ufeff" + MLP_FILE.replace("\n", "\r\n"), "other.yaml")
+    write(MLP_FILE)
+    assert find_space("other.yaml") == find_space("space.yaml")
+
+
 def test_scalars_are_those_of_yaml_1_2(write: Write) -> None:
     write(
         one_parameter(
@@ -145,13 +159,8 @@ def test_no_text_is_null(empty: str, write: Write) -> None:
     ("reference", "gives"),
     [("builders.py:build", 8), ("sub/builders.py:build", 8), ("builders.py:space", 12), ("builders.py:tripled", 8)],
 )
-def test_a_builder_stands_in_a_python_file_beside_the_file(
-    reference: str, gives: int, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write(BUILDERS, f"there/{reference.rpartition(':')[0].replace('sub/', '')}")
-    write(BUILDERS, "there/sub_builders.py")
-    (tmp_path / "there" / "sub").mkdir()
-    write(BUILDERS, "there/sub/builders.py")
+def test_a_builder_stands_in_a_python_file_beside_the_file(reference: str, gives: int, write: Write) -> None:
+    write(BUILDERS, f"there/{reference.rpartition(':')[0]}")
     write(MLP_FILE.replace("search_spaces.mlp:build", reference), "there/space.yaml")
     assert find_space("there/space.yaml").build({"units": 4}, None) == gives
 
@@ -408,6 +417,7 @@ def test_awkward_values_come_back(write: Write) -> None:
 def test_a_builder_without_a_source_is_written_by_its_name(write: Write) -> None:
     assert "builder: search_spaces.mlp:build\n" in to_yaml(SearchSpace("mine", [], mlp_build))
     path = write(BUILDERS, "builders.py")
+    assert "builder: builtins:print\n" in to_yaml(SearchSpace("mine", [], print))
     build = find_space(str(write(MLP_FILE.replace("search_spaces.mlp:build", "builders.py:build")))).build
     assert f"builder: {path}:build\n" in to_yaml(SearchSpace("mine", [], build))
 
