@@ -154,14 +154,15 @@ def _find_builder(reference: str, *, folder: Path) -> Build:
             also = "or module:function, or file.py:function"
             raise UnknownNameError("builder", missing[0], known_spaces(), also=also)
         return find_space(reference).build
-    module = _import_file(folder / head) if _is_in_file(reference) else _import_module(head)
+    is_file = _is_in_file(reference)
+    module = _import_file(folder / head) if is_file else _import_module(head)
     if not hasattr(module, attribute):
         raise UnknownNameError(f"builder in {head}", attribute, {name for name in vars(module) if name[0] != "_"})
     builder = getattr(module, attribute)
     if _is_builder(builder):
         return cast(Build, builder)
     try:
-        return _attribute(module, attribute, reference).build
+        return find_space(str(folder / reference) if is_file else reference).build
     except SpaceError as error:
         raise SpaceError(f"builder {reference!r} is no function of (config, spec), and no space: {error}") from error
 
