@@ -1,27 +1,32 @@
-"""Where search spaces come from: an entry point's name, `module:attribute`, or `file.py[:attribute]`."""
+"""Where search spaces come from: an entry point's name, `module:attribute`, `file.py[:attribute]` or `file.yaml`."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import cloudpickle
 
 from automl.dataset_spec import DatasetSpec, InputKind
 from automl.errors import SpaceError, UnknownNameError
-from automl.search_space import SearchSpace
+from automl.search_space import Build, SearchSpace
+from automl.space_files import builder_text, dump_space, load_space
 
 AUTO = "auto"
 """Reference of the union of the spaces that suit a dataset; see `auto_space`."""
 
 _GROUP = "automl.search_spaces"
+_YAML = (".yaml", ".yml")
 _SMALL_IMAGE = 28  # pixels a side up to which a grey image is worth a try without convolutions
 
 
@@ -87,16 +92,18 @@ def find_space(reference: str) -> SearchSpace:
 
     Args:
         reference: An installed space's name, or several joined by `+` for their union; `module:attribute`;
-            `file.py:attribute`, or `file.py` where the attribute is called `space`.
+            `file.py:attribute`, or `file.py` where the attribute is called `space`; `file.yaml`.
 
     Raises:
         UnknownNameError: No installed space has that name.
-        SpaceError: The module or file cannot be imported, or has no such space.
+        SpaceError: The module or file cannot be imported or read, or has no such space.
 
     Example:
         >>> find_space("mlp").name
         'mlp'
     """
+    if Path(reference).suffix in _YAML:
+        return load_space(Path(reference), partial(_find_builder, folder=Path(reference).resolve().parent))
     head, colon, attribute = reference.rpartition(":")
     path = Path(head if colon and head.endswith(".py") else reference)
     if path.suffix == ".py":
@@ -108,8 +115,79 @@ def find_space(reference: str) -> SearchSpace:
     if "+" in reference:
         return _union(reference, name=reference.replace("+", "-"))
     if reference not in known:
-        raise UnknownNameError("search space", reference, known, also="or module:attribute, or file.py:attribute")
+        raise UnknownNameError(
+            "search space", reference, known, also="or module:attribute, file.py:attribute, file.yaml"
+        )
     return _attribute(_import_module(known[reference].module), known[reference].attr, reference)
+
+
+def to_yaml(space: SearchSpace) -> str:
+    """Return the text of a YAML file that `find_space` reads as an equal space, defaults and builder included.
+
+    Raises:
+        SpaceError: Nothing that can be written down leads to the builder.
+
+    Example:
+        >>> to_yaml(find_space("mlp")).splitlines()[:2]
+        ['name: mlp', 'builder: mlp']
+    """
+    return dump_space(space, _builder_reference(space))
+
+
+def _builder_reference(space: SearchSpace) -> str:
+    """Return what a YAML file anywhere has for a space's builder."""
+    source = Path(space.source)
+    if source.suffix in _YAML:
+        reference = builder_text(source)
+        return str(source.parent / reference) if _is_in_file(reference) else reference
+    if space.source:
+        return space.source
+    name, module_name = (getattr(space.build, one, None) or "" for one in ("__name__", "__module__"))
+    module = sys.modules.get(module_name)
+    if getattr(module, name, None) is not space.build or module_name == "__main__":
+        raise SpaceError(
+            f"the builder of space {space.name!r} has no name that could be imported: "
+            "write it as a function of a module, or as a function of a file.py"
+        )
+    path = Path(getattr(module, "__file__", None) or "")
+    return f"{path if module_name == _file_module_name(path) else module_name}:{name}"
+
+
+def _find_builder(reference: str, *, folder: Path) -> Build:
+    """Return a builder: a function `module:function` or `file.py:function`, or that of a space of this reference."""
+    head, _, attribute = reference.rpartition(":")
+    if not head:
+        missing = [name for name in reference.split("+") if name not in known_spaces()]
+        if missing:
+            also = "or module:function, or file.py:function"
+            raise UnknownNameError("builder", missing[0], known_spaces(), also=also)
+        return find_space(reference).build
+    is_file = _is_in_file(reference)
+    module = _import_file(folder / head) if is_file else _import_module(head)
+    if not hasattr(module, attribute):
+        raise UnknownNameError(f"builder in {head}", attribute, {name for name in vars(module) if name[0] != "_"})
+    builder = getattr(module, attribute)
+    if _is_builder(builder):
+        return cast(Build, builder)
+    try:
+        return find_space(str(folder / reference) if is_file else reference).build
+    except SpaceError as error:
+        raise SpaceError(f"builder {reference!r} is no function of (config, spec), and no space: {error}") from error
+
+
+def _is_builder(value: object) -> bool:
+    """Return True for what can be called with a config and a `DatasetSpec`; a class makes no model."""
+    if isinstance(value, type) or not callable(value):
+        return False
+    try:
+        inspect.signature(value).bind({}, None)
+    except (TypeError, ValueError):  # ValueError: it does not tell
+        return False
+    return True
+
+
+def _is_in_file(reference: str) -> bool:
+    return reference.rpartition(":")[0].endswith(".py")
 
 
 def _import_module(name: str) -> ModuleType:
@@ -124,7 +202,7 @@ def _import_module(name: str) -> ModuleType:
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise SpaceError(f"no such file: {path}")
-    name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    name = _file_module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SpaceError(f"{path} is no Python file")
@@ -139,6 +217,10 @@ def _import_file(path: Path) -> ModuleType:
         raise SpaceError(f"cannot import {path}: {_one_line(error)}") from error
     cloudpickle.register_pickle_by_value(module)  # workers cannot import it by this name
     return module
+
+
+def _file_module_name(path: Path) -> str:
+    return f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
 
 
 def _attribute(module: ModuleType, attribute: str, source: str) -> SearchSpace:

@@ -51,7 +51,12 @@ def with_budget(arguments: list[str]) -> list[str]:
 
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command with the home folder in `folder`."""
+    """Run a command with the home folder in `folder`, its output in a file where it ends with `> FILE`."""
+    if ">" in arguments:
+        *arguments, _, name = arguments
+        done = run(arguments, folder)
+        (folder / name).write_text(done.stdout, "utf-8")
+        return done
     return subprocess.run(
         [str(_BIN / arguments[0]), *arguments[1:]],
         cwd=folder,

@@ -100,6 +100,7 @@ def test_a_builder_from_a_file_reaches_a_process_that_cannot_import_the_file(wri
     ("reference", "says"),
     [
         ("mlpp", "unknown search space 'mlpp'; did you mean 'mlp'? known: cnn, linear, mlp"),
+        ("space", "or module:attribute, file.py:attribute, file.yaml"),
         ("zebra", "unknown search space 'zebra'; known: cnn, linear, mlp"),
         ("", "unknown search space ''"),
         ("my_space.py:spaces", "did you mean 'space'? known: other, space"),
@@ -118,6 +119,8 @@ def test_an_unknown_name_is_refused_with_the_nearest(reference: str, says: str, 
     ("reference", "says"),
     [
         ("nowhere.py", "no such file: nowhere.py"),
+        ("nowhere.yaml", "no such file: nowhere.yaml"),
+        ("nowhere.yml", "no such file: nowhere.yml"),
         ("nowhere.py:space", "no such file: nowhere.py"),
         ("nowhere:space", "cannot import module 'nowhere': ModuleNotFoundError: No module named 'nowhere'"),
         (":space", "cannot import module ''"),

@@ -10,12 +10,17 @@ from automl.cli.options import Common, common_options, text_table
 @click.command()
 @click.argument("name", required=False)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Show the space narrowed.")
+@click.option("--yaml", "as_yaml", is_flag=True, help="Print the space as a YAML file, to change and search.")
 @common_options
-def spaces(common: Common, name: str | None, settings: tuple[str, ...]) -> None:
-    """List search spaces, or show the parameters of one (a name, module:attribute or file.py:attribute)."""
+def spaces(common: Common, name: str | None, settings: tuple[str, ...], as_yaml: bool) -> None:
+    """List search spaces, or show the parameters of one (a name, module:attribute, file.py:attribute or file.yaml)."""
     from automl.narrowing import parse_settings
-    from automl.space_sources import find_space, known_spaces
+    from automl.space_sources import find_space, known_spaces, to_yaml
 
+    if as_yaml and (name is None or common.json):
+        raise click.UsageError(
+            "--yaml takes the NAME of one space" if name is None else "give --yaml or --json, not both"
+        )
     if name is None:
         found = {key: find_space(key) for key in known_spaces()}
         rows = [[key, str(len(space.parameters)), key_doc(space.build.__module__)] for key, space in found.items()]
@@ -25,6 +30,9 @@ def spaces(common: Common, name: str | None, settings: tuple[str, ...]) -> None:
         )
         return
     space = find_space(name).narrow(parse_settings(settings))
+    if as_yaml:
+        click.echo(to_yaml(space), nl=False)
+        return
     table = space.table()
     common.give(
         {"name": space.name, "fingerprint": space.fingerprint(), "parameters": table},

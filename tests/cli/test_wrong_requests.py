@@ -15,6 +15,7 @@ WRONG = [
     (["search", "digits", "--space", "mpl"], "did you mean 'mlp'"),
     (["search", "digits", "--space", "nowhere:space"], "cannot import module 'nowhere'"),
     (["search", "digits", "--space", "missing.py"], "no such file"),
+    (["search", "digits", "--space", "missing.yaml"], "no such file"),
     (["search", "digits", "--sampler", "tpa"], "did you mean 'tpe'"),
     (["search", "digits", "--scheduler", "ahsa"], "did you mean 'asha'"),
     (["search", "digits", "--executor", "cloud"], "unknown executor"),
@@ -44,6 +45,8 @@ WRONG = [
     (["best"], "no study in"),
     (["delete", "nothing", "--yes"], "unknown study"),
     (["spaces", "mpl"], "did you mean 'mlp'"),
+    (["spaces", "--yaml"], "NAME of one space"),
+    (["spaces", "mlp", "--yaml", "--json"], "not both"),
     (["datasets", "digit"], "did you mean 'digits'"),
     (["ui"], "no runs in"),
 ]
@@ -101,6 +104,13 @@ def test_wrong_enqueue_file(
 ) -> None:
     (tmp_path / "first.yaml").write_text(content)
     assert expected in refused(["search", "iris", "--enqueue", "first.yaml"], capsys, monkeypatch)
+
+
+def test_wrong_space_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "space.yaml").write_text("name: mine\nbulder: mlp\n")
+    expected = "automl: space.yaml, line 2: unknown key of a space 'bulder'; did you mean 'builder'?"
+    assert expected in refused(["search", "digits", "--space", "space.yaml"], capsys, monkeypatch)
+    assert expected in refused(["spaces", "space.yaml", "--yaml"], capsys, monkeypatch)
 
 
 @pytest.mark.parametrize(
