@@ -24,7 +24,7 @@ from pathlib import Path
 
 from automl.errors import RequestError, UnknownNameError
 
-_VERSION = 1
+_VERSION = 2
 _STAMP = "automl.json"
 _LOCK = "driver.lock"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
