@@ -196,11 +196,16 @@ def _predict(call: Callable[[Any], Any], spec: DatasetSpec, batch: Batch) -> lis
 
 
 def _tensors(rows: Any, chosen: slice) -> Any:
+    if isinstance(rows, Mapping):
+        return {name: _tensor(values[chosen]) for name, values in rows.items()}
+    return _tensor(rows[chosen])
+
+
+def _tensor(values: Array) -> Any:
+    """Return numbers as the float32 that every final model takes, and text as it is."""
     import tensorflow as tf
 
-    if isinstance(rows, Mapping):
-        return {name: tf.constant(values[chosen]) for name, values in rows.items()}
-    return tf.constant(rows[chosen])
+    return tf.constant(values, "float32" if values.dtype.kind in "biuf" else None)
 
 
 def _by_output(predicted: Any, spec: DatasetSpec) -> list[Array]:
