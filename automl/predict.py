@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,9 +17,12 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from automl.data.raw import ARRAY_FEATURE, Array, ArrayRows, Batch, RowSource
+from automl.data import Batch, RowSource, new_rows, to_model_rows
+from automl.data.model_rows import is_array
+from automl.data.raw import ARRAY_FEATURE, Array, ArrayRows
 from automl.dataset_spec import Column, ColumnKind, DatasetSpec, OutputSpec, Task
 from automl.errors import DataError, RequestError, SurroundingsError
+from automl.layers import keras_name
 
 Write: TypeAlias = Callable[[pd.DataFrame], None]
 
@@ -86,8 +88,6 @@ def rows_of(rows: Any, spec: DatasetSpec) -> RowSource:
         DataError: They do not have the columns or the shape that the spec says, or there are none.
     """
     if isinstance(rows, str | os.PathLike):
-        from automl.data import new_rows
-
         source: RowSource = new_rows(Path(rows), spec)
     elif isinstance(rows, Mapping | pd.DataFrame):
         source = ArrayRows(_typed_columns(rows, spec))
@@ -152,8 +152,6 @@ def predict_file(
         DataError: The file cannot be read, or has other columns or another shape.
         SurroundingsError: The output cannot be written.
     """
-    from automl.data import new_rows
-
     source = new_rows(path, spec, encoding=encoding)  # before keras, so that a wrong file is said at once
     if not source.count:
         raise DataError(f"{path.name} has no rows to predict; expected at least one")
@@ -184,8 +182,6 @@ def _compiled(model: Any) -> Callable[[Any], Any]:
 
 def _predict(call: Callable[[Any], Any], spec: DatasetSpec, batch: Batch) -> list[Array]:
     """Return one array an output for a batch of raw rows."""
-    from automl.data import to_model_rows
-
     rows = to_model_rows(batch, spec)
     count = len(next(iter(batch.values())))
     parts = [
@@ -196,22 +192,22 @@ def _predict(call: Callable[[Any], Any], spec: DatasetSpec, batch: Batch) -> lis
 
 
 def _tensors(rows: Any, chosen: slice) -> Any:
+    if isinstance(rows, Mapping):
+        return {name: _tensor(values[chosen]) for name, values in rows.items()}
+    return _tensor(rows[chosen])
+
+
+def _tensor(values: Array) -> Any:
+    """Return numbers as the float32 that every final model takes, and text as it is."""
     import tensorflow as tf
 
-    if isinstance(rows, Mapping):
-        return {name: tf.constant(values[chosen]) for name, values in rows.items()}
-    return tf.constant(rows[chosen])
+    return tf.constant(values, "float32" if values.dtype.kind in "biuf" else None)
 
 
 def _by_output(predicted: Any, spec: DatasetSpec) -> list[Array]:
     if isinstance(predicted, Mapping):
-        return [predicted[output_key(output.name)].numpy() for output in spec.outputs]
+        return [predicted[keras_name(output.name)].numpy() for output in spec.outputs]
     return [predicted.numpy()]
-
-
-def output_key(name: str) -> str:
-    """Return the key of an output in what a final model of several outputs gives: its name as far as Keras allows."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
 
 
 def _columns(values: Array, output: OutputSpec) -> dict[str, Array]:
@@ -254,12 +250,6 @@ def target_names(output: OutputSpec) -> list[str]:
     return names if len(names) == output.units else [f"{output.name}_{unit}" for unit in range(output.units)]
 
 
-def _takes_array(spec: DatasetSpec) -> bool:
-    """Return True where the model takes one whole array, perhaps the matrix of a table of numbers."""
-    is_numeric = all(column.kind is ColumnKind.NUMBER for column in spec.columns)
-    return is_numeric and len(spec.raw_inputs) == 1 and spec.raw_inputs[0].name == ARRAY_FEATURE
-
-
 def _typed_columns(rows: Mapping[str, Any] | pd.DataFrame, spec: DatasetSpec) -> Batch:
     if not spec.columns:
         raise DataError(f"the model takes one array of rows of shape {spec.raw_inputs[0].shape}, received columns")
@@ -269,7 +259,7 @@ def _typed_columns(rows: Mapping[str, Any] | pd.DataFrame, spec: DatasetSpec) ->
     typed = {column.name: _typed(pd.Series(rows[column.name]), column) for column in spec.columns}
     if len({len(values) for values in typed.values()}) > 1:
         raise DataError("the columns have different lengths; expected one value a row in each")
-    return {ARRAY_FEATURE: np.stack(list(typed.values()), axis=1)} if _takes_array(spec) else typed
+    return {ARRAY_FEATURE: np.stack(list(typed.values()), axis=1)} if is_array(spec) else typed
 
 
 def _typed(values: pd.Series[Any], column: Column) -> Array:
@@ -277,7 +267,7 @@ def _typed(values: pd.Series[Any], column: Column) -> Array:
         return values.astype(object).where(values.notna(), "").map(str).to_numpy(object)
     try:
         if column.kind is ColumnKind.DATE:
-            days = (pd.to_datetime(values) - pd.Timestamp(0)) / pd.Timedelta(days=1)
+            days = (pd.to_datetime(values, format=column.date_format or None) - pd.Timestamp(0)) / pd.Timedelta(days=1)
             return days.to_numpy("float64", na_value=np.nan)
         return values.astype("float64").to_numpy("float64", na_value=np.nan)
     except (ValueError, TypeError) as error:
@@ -288,10 +278,10 @@ def _typed(values: pd.Series[Any], column: Column) -> Array:
 def _typed_array(rows: Array, spec: DatasetSpec) -> Batch:
     if rows.ndim == 1 and len(spec.columns) == 1:
         rows = rows[:, np.newaxis]  # a list of texts
-    expected = spec.raw_inputs[0].shape if _takes_array(spec) else (len(spec.columns),)
+    expected = spec.raw_inputs[0].shape if is_array(spec) else (len(spec.columns),)
     if rows.ndim == 0 or rows.shape[1:] != expected:
         raise DataError(f"expected an array of rows of shape {expected}, received an array of shape {rows.shape}")
-    if not _takes_array(spec):
+    if not is_array(spec):
         return _typed_columns({column.name: rows[:, index] for index, column in enumerate(spec.columns)}, spec)
     if rows.dtype.kind not in "biuf":
         raise DataError(f"expected an array of numbers, received an array of {rows.dtype}; convert it first")

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
-import automl.data
 from automl.data import Split
-from automl.data.raw import ARRAY_FEATURE, Array, Batch
+from automl.data.raw import Array
 from automl.dataset_spec import Column, ColumnKind, DatasetSpec, InputKind, InputSpec, OutputSpec, RawInput, Task
+from automl.layers import keras_name
 from automl.objective import Objective
 from automl.records import FinalScore, TrialRecord, TrialState
 from automl.study_record import StudyRecord
@@ -89,8 +88,6 @@ def final(spec: DatasetSpec) -> Any:
     """A final model: raw rows in, probabilities or values in target units out."""
     import keras
 
-    from automl.predict import output_key
-
     raw = [keras.Input(one.shape, dtype=one.dtype, name=one.name) for one in spec.raw_inputs]
     encoded = [_encoded(one, x) for one, x in zip(spec.inputs, raw, strict=True)]
     heads = network(spec)(encoded if len(encoded) > 1 else encoded[0])
@@ -100,7 +97,7 @@ def final(spec: DatasetSpec) -> Any:
     ]
     return keras.Model(
         {one.name: x for one, x in zip(spec.raw_inputs, raw, strict=True)} if spec.columns else raw[0],
-        {output_key(one.name): head for one, head in zip(spec.outputs, decoded, strict=True)}
+        {keras_name(one.name): head for one, head in zip(spec.outputs, decoded, strict=True)}
         if len(decoded) > 1
         else decoded[0],
         name="final_model",
@@ -122,21 +119,6 @@ def called(model: Any, rows: Any) -> Any:
     import tensorflow as tf
 
     return tf.nest.map_structure(lambda one: one.numpy(), model(tf.nest.map_structure(tf.constant, rows)))
-
-
-def to_model_rows(batch: Batch, spec: DatasetSpec) -> Array | Mapping[str, Array]:
-    if not spec.columns:
-        return batch[ARRAY_FEATURE].astype("float32")
-    return {
-        raw.name: batch[column.name].astype("float32" if raw.dtype == "float32" else object).reshape(-1, 1)
-        for column, raw in zip(spec.columns, spec.raw_inputs, strict=True)
-    }
-
-
-@pytest.fixture
-def contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What other modules give after the merge."""
-    monkeypatch.setattr(automl.data, "to_model_rows", to_model_rows, raising=False)
 
 
 @dataclass

@@ -12,15 +12,16 @@ import final_models as models
 import numpy as np
 import pandas as pd
 import pytest
-from final_models import ARRAY, DIGIT, INCOME, PRICE, TABLE, TAGS, contract, with_outputs  # noqa: F401
+from final_models import ARRAY, DIGIT, INCOME, PRICE, TABLE, TAGS, with_outputs
 from training.conftest import one_thread  # noqa: F401
 
 from automl import predict
+from automl.data import to_model_rows
 from automl.dataset_spec import Column, ColumnKind, OutputSpec, Task
 from automl.errors import DataError, RequestError
 
 pytestmark = [
-    pytest.mark.usefixtures("contract", "one_thread"),
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras's, of TensorFlow's arrays
 ]
 
@@ -80,7 +81,7 @@ def test_a_table_with_text_and_several_outputs_agrees_with_the_model() -> None:
     model = models.final(spec)
     rows = _table(50)
     table = predict.predict_table(model, spec, rows)
-    wanted = models.called(model, models.to_model_rows(rows, spec))
+    wanted = models.called(model, to_model_rows(rows, spec))
     np.testing.assert_allclose(table["price/m2"], wanted["price_m2"][:, 0], rtol=1e-5)
     np.testing.assert_allclose(table["income_probability_>50K"], wanted["income"][:, 0], rtol=1e-5)
     assert len(table) == 50
@@ -159,7 +160,7 @@ def test_every_form_of_file_holds_every_row(form: str, tmp_path: Path, monkeypat
     model, rows = models.final(TABLE), _table(300)
     model.save(tmp_path / "model.keras")
     source = predict.rows_of(rows, TABLE)
-    monkeypatch.setattr("automl.data.new_rows", lambda path, spec, encoding: source, raising=False)
+    monkeypatch.setattr("automl.predict.new_rows", lambda path, spec, encoding: source)
     monkeypatch.setattr("automl.data.raw._BATCH_BYTES", 100 * 2 * 8)
     said: list[tuple[int, int]] = []
     out = tmp_path / f"out{form}"

@@ -155,8 +155,7 @@ def snake_case(name: str) -> str:
 
 
 def _is_generated(found: type, name: str) -> bool:
-    generated = rf"{re.escape(snake_case(found.__name__))}(_\d+)?"
-    return name == found.__name__ or re.fullmatch(generated, name, re.IGNORECASE) is not None
+    return re.fullmatch(rf"{re.escape(found.__name__.lower())}\d*", name.replace("_", "").lower()) is not None
 
 
 def _defaults(found: type, required: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 from command import Run
 from training.conftest import one_thread  # noqa: F401
 
+from automl.data import to_model_rows
 from automl.dataset_spec import DatasetSpec
 from automl.home import Home
 from automl.objective import Objective
@@ -81,7 +82,7 @@ def test_predict_gives_a_row_for_every_row(
     path = tmp_path / (output or "printed.csv")
     table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     batch = {"age": frame["age"].to_numpy(), "job": frame["job"].to_numpy(object)}
-    wanted = models.called(study[1], models.to_model_rows(batch, models.TABLE))[:, 0]
+    wanted = models.called(study[1], to_model_rows(batch, models.TABLE))[:, 0]
     np.testing.assert_allclose(table["income_probability_>50K"], wanted, rtol=1e-4)
     assert table["income"].tolist() == np.where(wanted > 0.5, ">50K", "<=50K").tolist()
     assert not list(tmp_path.glob(".*partial"))
