@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Mapping
@@ -15,10 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-import cloudpickle
-
 from automl.dataset_spec import DatasetSpec, InputKind
 from automl.errors import SpaceError, UnknownNameError
+from automl.importing import import_file, import_module
 from automl.search_space import Build, SearchSpace
 from automl.space_files import builder_text, dump_space, load_space
 
@@ -108,9 +104,9 @@ def find_space(reference: str) -> SearchSpace:
     path = Path(head if colon and head.endswith(".py") else reference)
     if path.suffix == ".py":
         source = f"{path.resolve()}:{attribute if head.endswith('.py') else 'space'}"
-        return _attribute(_import_file(path), source.rpartition(":")[2], source)
+        return _attribute(import_file(path), source.rpartition(":")[2], source)
     if colon:
-        return _attribute(_import_module(head), attribute, reference)
+        return _attribute(import_module(head), attribute, reference)
     known = known_spaces()
     if "+" in reference:
         return _union(reference, name=reference.replace("+", "-"))
@@ -118,7 +114,17 @@ def find_space(reference: str) -> SearchSpace:
         raise UnknownNameError(
             "search space", reference, known, also="or module:attribute, file.py:attribute, file.yaml"
         )
-    return _attribute(_import_module(known[reference].module), known[reference].attr, reference)
+    return _attribute(import_module(known[reference].module), known[reference].attr, reference)
+
+
+def _attribute(module: ModuleType, attribute: str, source: str) -> SearchSpace:
+    spaces = {name for name, value in vars(module).items() if isinstance(value, SearchSpace)}
+    if not hasattr(module, attribute):
+        raise UnknownNameError(f"search space in {source.rpartition(':')[0] or module.__name__}", attribute, spaces)
+    space = getattr(module, attribute)
+    if not isinstance(space, SearchSpace):
+        raise SpaceError(f"{source!r} is a {type(space).__name__}, not a SearchSpace")
+    return replace(space, source=source)
 
 
 def to_yaml(space: SearchSpace) -> str:
@@ -150,7 +156,8 @@ def _builder_reference(space: SearchSpace) -> str:
             "write it as a function of a module, or as a function of a file.py"
         )
     path = Path(getattr(module, "__file__", None) or "")
-    return f"{path if module_name == _file_module_name(path) else module_name}:{name}"
+    is_package_module = path.suffix != ".py" or path.stem in ("__init__", module_name.rpartition(".")[2])
+    return f"{module_name if is_package_module else path}:{name}"  # `import_file` gives a module another name
 
 
 def _find_builder(reference: str, *, folder: Path) -> Build:
@@ -163,7 +170,7 @@ def _find_builder(reference: str, *, folder: Path) -> Build:
             raise UnknownNameError("builder", missing[0], known_spaces(), also=also)
         return find_space(reference).build
     is_file = _is_in_file(reference)
-    module = _import_file(folder / head) if is_file else _import_module(head)
+    module = import_file(folder / head) if is_file else import_module(head)
     if not hasattr(module, attribute):
         raise UnknownNameError(f"builder in {head}", attribute, {name for name in vars(module) if name[0] != "_"})
     builder = getattr(module, attribute)
@@ -188,50 +195,3 @@ def _is_builder(value: object) -> bool:
 
 def _is_in_file(reference: str) -> bool:
     return reference.rpartition(":")[0].endswith(".py")
-
-
-def _import_module(name: str) -> ModuleType:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a console script, unlike `python -m`, does not see the working directory
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        raise SpaceError(f"cannot import module {name!r}: {_one_line(error)}") from error
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise SpaceError(f"no such file: {path}")
-    name = _file_module_name(path)
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise SpaceError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    if str(path.resolve().parent) not in sys.path:
-        sys.path.append(str(path.resolve().parent))  # a file may import its neighbours, as a script may
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        sys.modules.pop(name, None)
-        raise SpaceError(f"cannot import {path}: {_one_line(error)}") from error
-    cloudpickle.register_pickle_by_value(module)  # workers cannot import it by this name
-    return module
-
-
-def _file_module_name(path: Path) -> str:
-    return f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-
-
-def _attribute(module: ModuleType, attribute: str, source: str) -> SearchSpace:
-    spaces = {name for name, value in vars(module).items() if isinstance(value, SearchSpace)}
-    if not hasattr(module, attribute):
-        raise UnknownNameError(f"search space in {source.rpartition(':')[0] or module.__name__}", attribute, spaces)
-    space = getattr(module, attribute)
-    if not isinstance(space, SearchSpace):
-        raise SpaceError(f"{source!r} is a {type(space).__name__}, not a SearchSpace")
-    return replace(space, source=source)
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
