@@ -12,7 +12,6 @@ import final_models as models
 import numpy as np
 import pytest
 from final_models import ARRAY, INCOME, PRICE, TABLE, HandPrepared, with_outputs
-from training.conftest import one_thread  # noqa: F401
 
 from automl import export
 from automl.dataset_spec import DatasetSpec
@@ -23,7 +22,7 @@ from automl.handover.model_card import escape
 from automl.handover.train_script import copy_weights
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.usefixtures("keras_here"),
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras's, of TensorFlow's arrays
 ]
 

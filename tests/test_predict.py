@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from final_models import ARRAY, DIGIT, INCOME, PRICE, TABLE, TAGS, with_outputs
-from training.conftest import one_thread  # noqa: F401
 
 from automl import predict
 from automl.data import to_model_rows
@@ -21,7 +20,7 @@ from automl.dataset_spec import Column, ColumnKind, OutputSpec, Task
 from automl.errors import DataError, RequestError
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.usefixtures("keras_here"),
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras's, of TensorFlow's arrays
 ]
 

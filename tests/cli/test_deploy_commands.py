@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from command import Run
-from training.conftest import one_thread  # noqa: F401
 
 from automl.data import to_model_rows
 from automl.dataset_spec import DatasetSpec
@@ -24,7 +23,7 @@ from automl.settings import SearchSettings
 from automl.study.study import Study
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.usefixtures("keras_here"),
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras's, of TensorFlow's arrays
 ]
 

@@ -197,7 +197,7 @@ def test_streams_that_are_refused() -> None:
     assert "expected rows of one shape, received (2, 3) and (1, 3)" in _refusal(Stream(uneven, *specs))
 
 
-def test_real_tf_data() -> None:
+def test_real_tf_data(keras_here: None) -> None:
     import tensorflow as tf
 
     rows = tf.data.Dataset.from_tensor_slices((IMAGES, Y))

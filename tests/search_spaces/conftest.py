@@ -1,22 +1,10 @@
-"""Keras in this very process, on one thread: a contract of models cannot be checked without."""
+"""A contract of models cannot be checked without keras."""
 
 from __future__ import annotations
-
-import os
-import warnings
 
 import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import tensorflow as tf
-
-        # The same as for tests/training: whichever of the two comes first starts TensorFlow.
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        tf.config.set_visible_devices([], "GPU")
-        import keras  # noqa: F401
+def _keras(keras_here: None) -> None:
+    """Every test here builds models."""

@@ -1,11 +1,7 @@
-"""Keras in this very process, on one thread, and small prepared datasets.
-
-The other folders' tests keep keras out of the process; here it is what is tested.
-"""
+"""Small prepared datasets, and keras in this very process: here it is what is tested."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,15 +15,8 @@ from automl.dataset_spec import Column, ColumnKind
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        tf.config.set_visible_devices([], "GPU")
-        import keras  # noqa: F401
+def _keras(keras_here: None) -> None:
+    """Every test here trains models."""
 
 
 @pytest.fixture(scope="session")
