@@ -266,7 +266,7 @@ class Repeat(_Named):
         self._set("parameters", tuple(nested))
         if self.default is None:
             self._set("default", self.low)
-        if not self.count.contains(self.default):
+        if not _is_number(self.default, int) or not self.low <= self.default <= self.high:
             raise SpaceError(f"{self._label}: default {self.default!r} lies outside {self.low}..{self.high}")
 
     @property

@@ -36,8 +36,8 @@ class SearchSpace:
         name: Short name, used in study names.
         parameters: The parameters; one may only depend (`when=`) on those before it.
         build: Makes a model of a config and a `DatasetSpec`. The trainer compiles it, unless it comes back compiled.
-        source: How a worker or a resumed search finds the space again: an entry point's name, `module:attribute` or
-            `file.py:attribute`; empty for a space that lives only in this process.
+        source: How a worker or a resumed search finds the space again: an entry point's name, `module:attribute`,
+            `file.py:attribute` or `file.yaml`; empty for a space that lives only in this process.
 
     Raises:
         SpaceError: A name is used twice, or a condition names an unknown or later parameter or an impossible value.

@@ -157,6 +157,8 @@ def test_ranges_read_well() -> None:
         (lambda: Repeat("r", 1, 2, [Repeat("s", 1, 2, [])]), "takes a list of"),  # type: ignore[list-item]
         (lambda: Repeat("r", 1, 2, [Int("n", 1, 2), Float("n", 1, 2)]), "uses a name twice"),
         (lambda: Repeat("r", 1, 2, [], default=3), "default 3 lies outside 1..2"),
+        (lambda: Repeat("r", 1, 2, [], default="1"), "default '1' lies outside 1..2"),  # type: ignore[arg-type]
+        (lambda: Repeat("r", 1, 2, [], default=1.0), "default 1.0 lies outside 1..2"),  # type: ignore[arg-type]
         (lambda: Int("n", 1, 2, when={"c": "sgd"}), "takes a list of values such as ['sgd'], not 'sgd'"),
         (lambda: Int("n", 1, 2, when={"c": []}), "takes a list of values"),
         (lambda: Int("n", 1, 2, when=["c"]), "when takes a dict"),  # type: ignore[arg-type]

@@ -300,6 +300,7 @@ def test_what_is_no_space_is_refused(text: str, line: int, says: str, write: Wri
         ("  - {int: a, low: 1, high: 2}\n  - {int: b, low: 1, high: 2, when: {aa: [1]}}", 5, "'b' depends on 'aa'"),
         ("  - {int: a, low: 1, high: 2}\n  - {int: b, low: 1, high: 2, when: {a: [3]}}", 5, "takes 1..2, received 3"),
         ("  - {repeat: a, low: 3, high: 2, parameters: []}", 4, "needs 0 <= low <= high"),
+        ("  - {repeat: a, low: 1, high: 2, default: two, parameters: []}", 4, "default 'two' lies outside 1..2"),
         ("  - {repeat: a, low: 1, high: 2, parameters: 3}", 4, "parameters takes a list"),
     ],
 )

@@ -17,10 +17,10 @@ def spaces(common: Common, name: str | None, settings: tuple[str, ...], as_yaml:
     from automl.narrowing import parse_settings
     from automl.space_sources import find_space, known_spaces, to_yaml
 
-    if as_yaml and (name is None or common.json):
-        raise click.UsageError(
-            "--yaml takes the NAME of one space" if name is None else "give --yaml or --json, not both"
-        )
+    if as_yaml and name is None:
+        raise click.UsageError("--yaml takes the NAME of one space, as in: automl spaces mlp --yaml")
+    if as_yaml and common.json:
+        raise click.UsageError("give --yaml or --json, not both")
     if name is None:
         found = {key: find_space(key) for key in known_spaces()}
         rows = [[key, str(len(space.parameters)), key_doc(space.build.__module__)] for key, space in found.items()]
