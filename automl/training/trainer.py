@@ -47,10 +47,11 @@ class Trainer:
             TrialFailure: See `assemble`.
         """
         started = time.monotonic()
+        for model in self._models:
+            self.parameter_count = model.build()
         shared: dict[str, Rows] = {}  # the folds' rows lie in the same arrays
         for model in self._models:
-            model.compile(shared)
-        self.parameter_count = self._models[0].parameter_count
+            model.trace(shared)
         self.compile_seconds = time.monotonic() - started
 
     def train_epoch(self, epoch: int) -> EpochReport:
@@ -103,11 +104,14 @@ class _FoldModel:
         self._epochs = epochs
         self._seed = seed
         self._train, self._validation = data.split("train", fold=fold), data.split("validation", fold=fold)
-        self.parameter_count = 0
 
-    def compile(self, shared: dict[str, Rows]) -> None:
+    def build(self) -> int:
+        """Build the model, and return how many weights it has."""
         self._model = build_model(self._build, self._job.config, self._seed, self._spec, self._epochs)
-        self.parameter_count = self._model.count_params()
+        return int(self._model.count_params())
+
+    def trace(self, shared: dict[str, Rows]) -> None:
+        """Open the rows, once for all folds that share them, and trace the epoch."""
         batch_size = self._job.config.get("batch_size", DEFAULT_BATCH_SIZE)
         train, validation = (_opened(split, shared) for split in (self._train, self._validation))
         self._loop = TrainingLoop(self._model, train, batch_size=batch_size, seed=self._seed, chosen=self._train.chosen)

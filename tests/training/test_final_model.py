@@ -61,8 +61,9 @@ def _trained(data: PreparedDataset, path: Path) -> Any:
     return model
 
 
-def _encoded(data: PreparedDataset, batch: Batch) -> list[np.ndarray]:
-    return [encoding.encode(batch) for encoding in data.encodings]
+def _encoded(data: PreparedDataset, batch: Batch) -> Any:
+    encoded = [encoding.encode(batch) for encoding in data.encodings]
+    return encoded if len(encoded) > 1 else encoded[0]
 
 
 def _outputs(model: Any, rows: Any) -> list[np.ndarray]:
@@ -86,7 +87,7 @@ def test_raw_rows_give_what_encoded_rows_give(name: str, request: pytest.Fixture
         assert np.abs(other).max() > 0
     if name == "grey":
         assert raw.dtype == np.uint8
-        assert encoded[0].shape[1:] == (6, 5, 1)
+        assert encoded.shape[1:] == (6, 5, 1)
     if name == "prices":
         assert 500 < predicted[0][:, 0].mean() < 2500
 

@@ -9,7 +9,19 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from automl.dataset_spec import OutputSpec, Task
-from automl.training.metrics import accuracy, auc, in_target_units, mae, r2, rmse, score
+from automl.training.metrics import (
+    accuracy,
+    auc,
+    f1,
+    in_target_units,
+    mae,
+    precision,
+    r2,
+    recall,
+    rmse,
+    score,
+    score_in_full,
+)
 
 _RANDOM = np.random.default_rng(0)
 _ROWS = 400
@@ -19,6 +31,9 @@ _LABELS = (_RANDOM.random((_ROWS, 3)) > 0.7).astype("float32")
 _PROBABILITIES = np.clip(_LABELS * 0.3 + _RANDOM.random((_ROWS, 3)) * 0.7, 0, 1).astype("float32")
 _VALUES = _RANDOM.normal(10, 4, (_ROWS, 2))
 _GUESSES = _VALUES + _RANDOM.normal(0, 2, (_ROWS, 2))
+
+
+_COUNTED = ("accuracy", "precision", "recall", "f1")
 
 
 def test_accuracy_of_classes() -> None:
@@ -75,6 +90,7 @@ def test_scores_of_regression_are_in_the_targets_units() -> None:
     assert found == pytest.approx(
         {
             "val_rmse": np.sqrt(sklearn_metrics.mean_squared_error(*raw)),
+            "val_mse": sklearn_metrics.mean_squared_error(*raw),
             "val_mae": sklearn_metrics.mean_absolute_error(*raw),
             "val_r2": sklearn_metrics.r2_score(*raw),
         }
@@ -87,4 +103,43 @@ def test_several_outputs_put_their_names_first() -> None:
         OutputSpec(name="flags", task=Task.MULTILABEL, units=3, labels=tuple("abc")),
     ]
     found = score([_CLASSES, _LABELS], [_SCORES, _PROBABILITIES], outputs, prefix="val_")
-    assert set(found) == {"val_kind_accuracy", "val_flags_accuracy", "val_flags_auc"}
+    counted = {f"val_{name}_{metric}" for name in ("kind", "flags") for metric in _COUNTED}
+    assert set(found) == {*counted, "val_flags_auc"}
+    costly = score([_CLASSES, _LABELS], [_SCORES, _PROBABILITIES], outputs, wanted=["kind_auc"])
+    assert costly["kind_auc"] == auc(_CLASSES, _SCORES)
+
+
+def test_the_sealed_test_has_every_metric_and_each_label_apart() -> None:
+    flags = OutputSpec(name="flags", task=Task.MULTILABEL, units=3, labels=tuple("abc"))
+    found = score_in_full([_LABELS], [_PROBABILITIES], [flags])
+    assert set(found) == {*_COUNTED, "auc", "accuracy_a", "accuracy_b", "accuracy_c"}
+    each = [found[f"accuracy_{label}"] for label in "abc"]
+    assert np.mean(each) == pytest.approx(found["accuracy"])
+    kind = OutputSpec(name="kind", task=Task.MULTICLASS, units=5, labels=tuple(range(5)))
+    assert set(score_in_full([_CLASSES], [_SCORES], [kind])) == {*_COUNTED, "auc"}
+
+
+@pytest.mark.parametrize("name", ["precision", "recall", "f1"])
+def test_counts_of_classes_and_labels(name: str) -> None:
+    ours = {"precision": precision, "recall": recall, "f1": f1}[name]
+    theirs = getattr(sklearn_metrics, f"{name}_score")
+    chosen = _SCORES.argmax(axis=1)
+    labels = range(_SCORES.shape[1])
+    expected = theirs(_CLASSES, chosen, labels=labels, average="macro", zero_division=0)
+    assert ours(_CLASSES, _SCORES) == pytest.approx(expected)
+    flags = _PROBABILITIES > 0.5
+    assert ours(_LABELS, _PROBABILITIES) == pytest.approx(theirs(_LABELS, flags, average="macro", zero_division=0))
+    positive = ours(_LABELS[:, :1], _PROBABILITIES[:, :1])
+    assert positive == pytest.approx(theirs(_LABELS[:, 0], flags[:, 0], zero_division=0))
+    assert ours(np.zeros((4, 1)), np.zeros((4, 1))) == 0.0
+
+
+def test_auc_of_classes_is_one_against_the_rest() -> None:
+    present = np.unique(_CLASSES)
+    expected = [sklearn_metrics.roc_auc_score(one == _CLASSES, _SCORES[:, one]) for one in present]
+    assert auc(_CLASSES, _SCORES) == pytest.approx(np.mean(expected))
+
+
+def test_auc_counts_ties_half() -> None:
+    truth, tied = np.array([[0], [1], [0], [1]]), np.array([[0.5], [0.5], [0.2], [0.5]])
+    assert auc(truth, tied) == pytest.approx(sklearn_metrics.roc_auc_score(truth[:, 0], tied[:, 0]))
