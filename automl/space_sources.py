@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
-import cloudpickle
-
 from automl.dataset_spec import DatasetSpec, InputKind
 from automl.errors import SpaceError, UnknownNameError
+from automl.importing import import_file, import_module
+from automl.keras_tuner_spaces import read_reference
 from automl.search_space import SearchSpace
 
 AUTO = "auto"
@@ -79,7 +75,8 @@ def find_space(reference: str) -> SearchSpace:
 
     Args:
         reference: An installed space's name, or several joined by `+` for their union; `module:attribute`;
-            `file.py:attribute`, or `file.py` where the attribute is called `space`.
+            `file.py:attribute`, or `file.py` where the attribute is called `space`. The attribute is a
+            `SearchSpace`, or a KerasTuner hypermodel: an instance or subclass of `HyperModel`, or `build(hp)`.
 
     Raises:
         UnknownNameError: No installed space has that name.
@@ -93,44 +90,24 @@ def find_space(reference: str) -> SearchSpace:
     path = Path(head if colon and head.endswith(".py") else reference)
     if path.suffix == ".py":
         source = f"{path.resolve()}:{attribute if head.endswith('.py') else 'space'}"
-        return _attribute(_import_file(path), source.rpartition(":")[2], source)
+        return _of_keras_tuner(source) or _attribute(import_file(path), source.rpartition(":")[2], source)
     if colon:
-        return _attribute(_import_module(head), attribute, reference)
+        return _of_keras_tuner(reference) or _attribute(import_module(head), attribute, reference)
     known = known_spaces()
     if "+" in reference:
         return _union(reference, name=reference.replace("+", "-"))
     if reference not in known:
         raise UnknownNameError("search space", reference, known, also="or module:attribute, or file.py:attribute")
-    return _attribute(_import_module(known[reference].module), known[reference].attr, reference)
+    return _attribute(import_module(known[reference].module), known[reference].attr, reference)
 
 
-def _import_module(name: str) -> ModuleType:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a console script, unlike `python -m`, does not see the working directory
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        raise SpaceError(f"cannot import module {name!r}: {_one_line(error)}") from error
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise SpaceError(f"no such file: {path}")
-    name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise SpaceError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    if str(path.resolve().parent) not in sys.path:
-        sys.path.append(str(path.resolve().parent))  # a file may import its neighbours, as a script may
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        sys.modules.pop(name, None)
-        raise SpaceError(f"cannot import {path}: {_one_line(error)}") from error
-    cloudpickle.register_pickle_by_value(module)  # workers cannot import it by this name
-    return module
+def _of_keras_tuner(reference: str) -> SearchSpace | None:
+    """Return the space of a KerasTuner hypermodel, found in a child process; None for what is none."""
+    found = read_reference(reference)
+    if found is None:
+        return None
+    parameters, build = found
+    return SearchSpace(reference.rpartition(":")[2], parameters, build, reference)
 
 
 def _attribute(module: ModuleType, attribute: str, source: str) -> SearchSpace:
@@ -141,7 +118,3 @@ def _attribute(module: ModuleType, attribute: str, source: str) -> SearchSpace:
     if not isinstance(space, SearchSpace):
         raise SpaceError(f"{source!r} is a {type(space).__name__}, not a SearchSpace")
     return replace(space, source=source)
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
