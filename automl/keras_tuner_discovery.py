@@ -11,6 +11,7 @@ Needs keras: a driver runs it in a child process (`python -m automl.keras_tuner_
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import sys
@@ -112,12 +113,13 @@ class _Search:
         """Return the leaves with their conditions, and KerasTuner's names by ours."""
         names = dict(zip(self._known, identifiers(known.name for known in self._known.values()), strict=True))
         whens = {key: self._when(key) for key in self._known}
-        leaves = []
+        leaves: dict[Key, Leaf] = {}
         for key, known in self._known.items():
-            when = {names[parent]: values for parent, values in _without_implied(whens[key], whens).items()}
-            if all(when.values()):  # a condition that no value meets: it is never active
-                leaves.append(replace(known.leaf, name=names[key], when=when))
-        return tuple(leaves), {names[key]: known.name for key, known in self._known.items()}
+            when = _without_implied(whens[key], whens)
+            if all(values and parent in leaves for parent, values in when.items()):  # else it is never active
+                renamed = {names[parent]: values for parent, values in when.items()}
+                leaves[key] = replace(known.leaf, name=names[key], when=renamed)
+        return tuple(leaves.values()), {names[key]: known.name for key, known in self._known.items()}
 
     def _is_swept(self, key: Key) -> bool:
         return any(swept == key for swept, _ in self._sweeps)
@@ -139,12 +141,10 @@ class _Search:
         return self._builds[text]
 
     def _build(self, point: Point) -> _Seen:
-        import keras
         import keras_tuner
 
         hp = keras_tuner.HyperParameters()
         hp.values = dict(point)
-        keras.backend.clear_session()
         complete = True
         try:
             model = self._hypermodel.build(hp)
@@ -187,7 +187,7 @@ class _Search:
 
         places = self._places(key, values)
         found = {index: look(index) for index in places}
-        for left, right in zip(places, places[1:], strict=False):
+        for left, right in itertools.pairwise(places):
             _bisect(left, right, found, look)
         last = found[0]
         changes = len({frozenset(seen.asked) for seen in found.values()}) > 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from automl.errors import SpaceError
@@ -97,16 +98,14 @@ def _grid(hyperparameter: Any, name: str, number: type[int] | type[float]) -> Le
     if hyperparameter.step is not None:
         values = [number(value) for value in hyperparameter.values]
     else:
-        fractions = [index / (_REVERSE_LOG_POINTS - 1) for index in range(_REVERSE_LOG_POINTS)]
-        values = [number(hyperparameter.prob_to_value(fraction)) for fraction in fractions]
+        fractions = [index / (_REVERSE_LOG_POINTS - 1) for index in range(1, _REVERSE_LOG_POINTS - 1)]
+        values = [low, *(number(hyperparameter.prob_to_value(fraction)) for fraction in fractions), high]
     inside = sorted({min(max(value, low), high) for value in values})
     default = number(hyperparameter.default)
     return Choice(name, inside, default=min(inside, key=lambda value: abs(value - default)))
 
 
 def _with_default(leaf: Leaf, default: float) -> Leaf:
-    from dataclasses import replace
-
     assert not isinstance(leaf, Choice)
     inside = min(max(default, leaf.low), leaf.high)
     if isinstance(leaf, Int):
