@@ -148,13 +148,13 @@ class _Search:
         complete = True
         try:
             model = self._hypermodel.build(hp)
-            if self._probe is not None:
-                self._probe.fit(hp, model)
         except Exception as error:
             if not point:
                 raise SpaceError(f"the hypermodel's build fails for its defaults: {one_line(error)}") from error
             complete = False  # such trials will fail too, each with its reason; here it only hides what comes after
             _log.info("no model at %s: %s", point, one_line(error))
+        else:
+            complete = self._probe is None or self._probe.fit(hp, model)
         return _Seen(self._register(hp, point), complete)
 
     def _register(self, hp: Any, point: Point) -> dict[Key, Scalar]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ from typing import Any
 
 from automl.errors import SpaceError, UnknownNameError
 from automl.importing import import_file, import_module, one_line
+
+_log = logging.getLogger(__name__)
 
 _DUPLICATE = re.compile(r"multiple values for (?:keyword )?argument '(\w+)'")  # the override gives it by itself
 
@@ -108,18 +111,40 @@ class FitProbe:
         self._hypermodel = hypermodel
         self.withheld: set[str] = set()
 
-    def fit(self, hp: Any, model: Any) -> None:
-        """Call the override; arguments that it also gives to `model.fit` itself are withheld from then on.
+    def fit(self, hp: Any, model: Any) -> bool:
+        """Call the override with two rows of zeros and a model whose `fit` does nothing.
 
-        Raises:
-            Exception: Whatever the override raises on two rows of zeros, and a model whose `fit` does nothing.
+        A loop of one's own does train on them. Which targets it takes is not known: they are tried in turn, and where
+        all fail, what it would have asked for afterwards stays unknown.
+
+        Returns:
+            Whether the override came to its end.
         """
         import keras
+        import numpy as np
 
         history = keras.callbacks.History()
         history.history = defaultdict(lambda: [0.0])
         model.fit = _taking_arguments_of(model.fit, history)
-        x, y = _zeros(model.inputs), _zeros(model.outputs)
+        sizes = [tensor.shape[-1] for tensor in model.outputs]
+        targets = (
+            _bare([np.zeros(2, "int32") for _ in sizes]),
+            _bare([np.zeros((2, size), "float32") for size in sizes]),
+        )
+        for y in targets:
+            try:
+                self._call(hp, model, y)
+            except Exception as error:  # noqa: BLE001 - real rows may do: then the trial says what is wrong
+                _log.info("fit does not come to its end: %s", one_line(error))
+            else:
+                return True
+        return False
+
+    def _call(self, hp: Any, model: Any, y: Any) -> None:
+        """Call the override; arguments that it also gives to `model.fit` itself are withheld from then on."""
+        import numpy as np
+
+        x = _bare([np.zeros((2, *(size or 1 for size in one.shape[1:])), "float32") for one in model.inputs])
         arguments = {"validation_data": (x, y), "epochs": 1, "batch_size": 2, "callbacks": [], "verbose": 0}
         while True:
             given = {name: value for name, value in arguments.items() if name not in self.withheld}
@@ -144,8 +169,5 @@ def _taking_arguments_of(fit: Callable[..., Any], history: Any) -> Callable[...,
     return stand_in
 
 
-def _zeros(tensors: Any) -> Any:
-    import numpy as np
-
-    arrays = [np.zeros((2, *(size or 1 for size in tensor.shape[1:])), "float32") for tensor in tensors]
+def _bare(arrays: list[Any]) -> Any:
     return arrays[0] if len(arrays) == 1 else arrays
