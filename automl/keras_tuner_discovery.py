@@ -15,7 +15,7 @@ import itertools
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from automl.errors import RequestError, SpaceError
 from automl.importing import one_line
 from automl.keras_tuner_hypermodels import FitProbe, hypermodel_of, load, overrides_fit
 from automl.keras_tuner_parameters import identifiers, leaf_to_json, to_leaf, values_of
-from automl.parameters import Float, Leaf, Scalar
+from automl.parameters import Choice, Float, Leaf, Scalar
 
 MOST_BUILDS = 100
 """Builds after which discovery gives up."""
@@ -105,9 +105,12 @@ class _Search:
     def run(self) -> None:
         """Find all hyperparameters."""
         self._observe({})
-        while (key := next((key for key in self._first if not self._is_swept(key)), None)) is not None:
-            self._sweep(key, self._first[key])
-        self._sweep_interactions()
+        self._sweep_new()
+        for key, point in self._interactions():
+            if len(self._builds) + len(self._places(key)) > _INTERACTION_BUILDS:
+                break
+            self._sweep(key, point)
+        self._sweep_new()
 
     def parameters(self) -> tuple[tuple[Leaf, ...], dict[str, str]]:
         """Return the leaves with their conditions, and KerasTuner's names by ours."""
@@ -121,8 +124,10 @@ class _Search:
                 leaves[key] = replace(known.leaf, name=names[key], when=renamed)
         return tuple(leaves.values()), {names[key]: known.name for key, known in self._known.items()}
 
-    def _is_swept(self, key: Key) -> bool:
-        return any(swept == key for swept, _ in self._sweeps)
+    def _sweep_new(self) -> None:
+        """Vary each hyperparameter where it was first seen; those that appear meanwhile too."""
+        while new := [key for key in self._first if all(swept != key for swept, _ in self._sweeps)]:
+            self._sweep(new[0], self._first[new[0]])
 
     def _observe(self, point: Point) -> _Seen:
         """Build at a point, or remember that build; hyperparameters that the point does not name are at their default.
@@ -185,7 +190,7 @@ class _Search:
         def look(index: int) -> _Seen:
             return self._observe({**base, known.name: values[index]})
 
-        places = self._places(key, values)
+        places = self._places(key)
         found = {index: look(index) for index in places}
         for left, right in itertools.pairwise(places):
             _bisect(left, right, found, look)
@@ -197,10 +202,11 @@ class _Search:
             last = found.get(index, last)
             sweep[value] = last
 
-    def _places(self, key: Key, values: Sequence[Scalar]) -> list[int]:
-        """Return the indices of the values to try first: all of a choice."""
+    def _places(self, key: Key) -> list[int]:
+        """Return the indices of the values to try first: all of a choice, and those that conditions name."""
         leaf = self._known[key].leaf
-        if hasattr(leaf, "values"):
+        values = values_of(leaf)
+        if isinstance(leaf, Choice):
             return list(range(len(values)))
         named = [
             one for known in self._known.values() for parent, some in known.declared if parent == key for one in some
@@ -209,20 +215,15 @@ class _Search:
         edges = [index for value in wanted for index in (values.index(value), values.index(value) + 1)]
         return sorted({0, len(values) - 1, *(index for index in edges if index < len(values))})
 
-    def _sweep_interactions(self) -> None:
-        """Vary what others depend on once more where each hyperparameter first appeared, as long as that is cheap."""
-        structural = [key for key, _ in self._sweeps if self._matters(key)]
-        for point in list(self._first.values()):
-            for key in structural:
-                known = self._known[key]
-                cost = len(values_of(known.leaf))
-                if key in self._observe(point).asked and known.name not in point:
-                    if len(self._builds) + cost > _INTERACTION_BUILDS:
-                        return
-                    self._sweep(key, point)
-        new = [key for key in self._first if not self._is_swept(key)]
-        for key in new:
-            self._sweep(key, self._first[key])
+    def _interactions(self) -> list[tuple[Key, Point]]:
+        """Return what others depend on, each with the other points at which something first appeared."""
+        structural = [key for key in self._first if self._matters(key)]
+        return [
+            (key, point)
+            for point in self._first.values()
+            for key in structural
+            if key in self._observe(point).asked and self._known[key].name not in point
+        ]
 
     def _matters(self, key: Key) -> bool:
         sweeps = (sweep for (swept, _), sweep in self._sweeps.items() if swept == key)

@@ -123,15 +123,14 @@ class FitProbe:
         import keras
         import numpy as np
 
+        if not isinstance(model, keras.Model) or not model.built:
+            return False  # no trial can train it either
         history = keras.callbacks.History()
         history.history = defaultdict(lambda: [0.0])
         model.fit = _taking_arguments_of(model.fit, history)
         sizes = [tensor.shape[-1] for tensor in model.outputs]
-        targets = (
-            _bare([np.zeros(2, "int32") for _ in sizes]),
-            _bare([np.zeros((2, size), "float32") for size in sizes]),
-        )
-        for y in targets:
+        indices, vectors = [np.zeros(2, "int32") for _ in sizes], [np.zeros((2, size), "float32") for size in sizes]
+        for y in (_bare(indices), _bare(vectors)):
             try:
                 self._call(hp, model, y)
             except Exception as error:  # noqa: BLE001 - real rows may do: then the trial says what is wrong

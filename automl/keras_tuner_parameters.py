@@ -6,7 +6,7 @@ Nothing here imports keras_tuner: a hyperparameter is read by its kind's name an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,12 +72,12 @@ def _free(wanted: str, taken: set[str]) -> str:
     return name
 
 
-def values_of(leaf: Leaf) -> list[Scalar]:
+def values_of(leaf: Leaf) -> Sequence[Scalar]:
     """Return every value of a choice or of a whole number's range, in order."""
     if isinstance(leaf, Choice):
-        return list(leaf.values)
+        return leaf.values
     if isinstance(leaf, Int):
-        return list(range(leaf.low, leaf.high + 1, leaf.step))
+        return range(leaf.low, leaf.high + 1, leaf.step)
     raise SpaceError(f"a condition on {leaf.name!r} needs a number with a step or a choice, not {leaf.range_text()}")
 
 

@@ -23,7 +23,13 @@ from automl.parameters import Leaf
 from automl.records import Config
 
 _LIBRARIES = {"keras_tuner", "kerastuner"}
-_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+_CHILD_ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "-1",  # nothing is trained, and the workers want the devices
+    "KERAS_BACKEND": "tensorflow",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+}
 _CHILD_SECONDS = 600.0  # for discovery; models that take longer to build cannot be searched anyway
 
 
@@ -66,6 +72,10 @@ class KerasTunerBuild:
         from automl.keras_tuner_hypermodels import accepted
 
         hypermodel = self._hypermodel()
+        if "sample_weight" in kwargs and not accepted(hypermodel.fit, {"sample_weight": None}):
+            raise SpaceError(
+                "the dataset has weights, which the hypermodel's fit does not take: add sample_weight to it"
+            )
         given = {name: value for name, value in kwargs.items() if name not in self.withheld}
         return hypermodel.fit(self._values(config), model, *args, **accepted(hypermodel.fit, given))
 
@@ -175,7 +185,7 @@ def _takes_one_argument(arguments: ast.arguments) -> bool:
 
 def _ask_child(reference: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "automl.keras_tuner_discovery", reference]
-    environment = {**os.environ, **_QUIET, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment = {**os.environ, **_CHILD_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, env=environment, timeout=_CHILD_SECONDS, check=False

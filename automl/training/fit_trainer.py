@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from automl.data import PreparedDataset, Split
+from automl.dataset_spec import Task
 from automl.errors import SpaceError
 from automl.records import EpochReport, FailureReason
 from automl.search_space import Build
@@ -28,6 +29,7 @@ from automl.training.failures import TrialFailure, as_failure
 from automl.training.job import TrialJob
 from automl.training.metrics import Array, score
 from automl.training.trainer import build_model
+from automl.unions import own_fit
 
 _EVALUATION_ROWS = 2048  # a batch of evaluation
 
@@ -40,7 +42,7 @@ class FitTrainer:
 
         Args:
             job: What to train, and for how long at most.
-            build: A builder with `fit(config, model, x, y, **arguments)`.
+            build: A builder for which `own_fit` returns something.
             data: The prepared dataset; its test split is not read.
         """
         self._job = job
@@ -101,17 +103,23 @@ class FitTrainer:
 
         keras.utils.set_random_seed(self._job.seed)  # in the thread that trains: Keras's generator is the thread's
         callback = _callback(report)
+        batch_size = self._job.config.get("batch_size", DEFAULT_BATCH_SIZE)
         train, validation = self._train, self._validation
-        defaults = {"epochs": self.epochs, "batch_size": DEFAULT_BATCH_SIZE, "verbose": 0}
+        defaults = {"epochs": self.epochs, "batch_size": batch_size, "verbose": 0}
         self._model.fit = _with_defaults(self._model.fit, defaults, callback)
         arguments = {**defaults, "validation_data": (validation.x, validation.y), "callbacks": [callback]}
         if train.weights is not None:
             arguments["sample_weight"] = train.weights
-        fit: Any = self._build.fit  # type: ignore[attr-defined]
-        fit(self._job.config, self._model, train.x, train.y, **arguments)
+        fit = own_fit(self._build, self._job.config)
+        assert fit is not None, "a builder without fit is trained by Trainer"
+        fit(self._model, train.x, train.y, **arguments)
 
     def _metrics(self, logs: Mapping[str, float]) -> dict[str, float]:
-        metrics = {**logs, **self._scored(self._validation, "val_", logs)}
+        scored = self._scored(self._validation, "val_", logs)
+        if any(output.task is Task.REGRESSION for output in self._spec.outputs):
+            # Metrics of the model's own compilation are of scaled targets; ours have the same names.
+            logs = {name: value for name, value in logs.items() if name == "loss" or f"val_{name}" not in scored}
+        metrics = {**logs, **scored}
         if "loss" not in metrics or self._job.objective.metric not in metrics:
             metrics |= self._scored(self._train, "", logs)
         metrics["learning_rate"] = float(self._model.optimizer.learning_rate)

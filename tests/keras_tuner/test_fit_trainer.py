@@ -13,12 +13,14 @@ import pytest
 from sklearn.datasets import load_digits
 
 from automl.data import PreparedDataset, prepare, raw_from_arrays
+from automl.errors import SpaceError
 from automl.objective import Objective
 from automl.search_space import SearchSpace
 from automl.training.failures import TrialFailure
 from automl.training.fit_trainer import FitTrainer
 from automl.training.job import TrialJob
 from automl.training.trainer import build_model, load_weights
+from automl.unions import own_fit
 
 
 class Digits(keras_tuner.HyperModel):
@@ -205,3 +207,48 @@ def test_the_best_epochs_weights_are_saved(digits: PreparedDataset, tmp_path: Pa
     rows = digits.split("validation")
     predicted = model.predict(np.asarray(rows.inputs[0]), verbose=0).argmax(axis=1)
     assert np.mean(predicted == rows.outputs[0]) == pytest.approx(best.metrics["val_accuracy"])
+
+
+def test_a_union_honours_the_fit_of_its_families() -> None:
+    own, plain = (SearchSpace.from_keras_tuner(kind, name="one") for kind in (OwnEpochs, Digits))
+    union = SearchSpace.union("both", {"own": own, "plain": plain})
+    assert own_fit(union.build, {"family": "plain", "plain_units": 8}) is None
+    fit = own_fit(union.build, {"family": "own", "own_units": 8})
+    assert fit is not None
+    assert fit.args == ({"units": 8},)
+
+
+def test_weights_of_rows_reach_fit_or_are_refused() -> None:
+    given: dict[str, Any] = {}
+
+    class Taking(Digits):
+        def fit(self, hp: Any, model: Any, x: Any, y: Any, **kwargs: Any) -> None:
+            given.update(kwargs)
+
+    weights = np.ones(3, "float32")
+    space = SearchSpace.from_keras_tuner(Taking, name="taking")
+    space.build.fit(space.default_config(), None, None, None, sample_weight=weights)
+    assert given["sample_weight"] is weights
+    space = SearchSpace.from_keras_tuner(OwnEpochs, name="own")
+    with pytest.raises(SpaceError, match="has weights, which the hypermodel's fit does not take"):
+        space.build.fit(space.default_config(), None, None, None, validation_data=None, sample_weight=weights)
+
+
+def test_regression_is_scored_in_units_of_the_target(tmp_path: Path) -> None:
+    class Line(keras_tuner.HyperModel):
+        def build(self, hp: Any) -> Any:
+            import keras
+
+            model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+            model.compile(keras.optimizers.SGD(hp.Float("rate", 0.1, 0.2)), "mse", metrics=["mae"])
+            return model
+
+        def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+            return model.fit(*args, **kwargs)
+
+    x = np.random.default_rng(0).normal(size=(200, 2))
+    data = prepare(raw_from_arrays("line", x, 1000 * x[:, 0]), task=None, split_seed=0, cache=tmp_path)
+    with closing(_trainer(Line, data, objective=Objective("rmse", "min"))) as trainer:
+        metrics = trainer.train_epoch(1).metrics
+    assert metrics["loss"] < 10
+    assert min(metrics["rmse"], metrics["mae"], metrics["val_rmse"], metrics["val_mae"]) > 10

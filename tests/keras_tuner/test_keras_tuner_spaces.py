@@ -8,11 +8,12 @@ from typing import Any
 import cloudpickle
 import pytest
 
+from automl.dataset_spec import Task
 from automl.errors import SpaceError
 from automl.keras_tuner_discovery import discover
 from automl.parameters import Choice, Float, Int
 from automl.search_space import SearchSpace
-from automl.testing import check_config, example_spec, probes
+from automl.testing import check_config, example_spec, image_input, make_output, make_spec, probes
 from automl.training.failures import TrialFailure
 
 
@@ -273,3 +274,24 @@ def test_a_space_is_sent_to_workers() -> None:
     space = SearchSpace.from_keras_tuner(_layers, name="layers")
     build = cloudpickle.loads(cloudpickle.dumps(space.build))
     assert build(space.default_config(), example_spec("numbers")).count_params() > 0
+
+
+def test_an_application_of_keras_tuner_keeps_the_contract(tmp_path: Path) -> None:
+    """The largest one and random configs: benchmarks/keras_tuner_applications.py."""
+    from keras_tuner.applications import HyperXception
+
+    space = SearchSpace.from_keras_tuner(HyperXception(input_shape=(32, 32, 3), classes=4), name="xception")
+    assert [one.name for one in space.parameters if one.when] == []
+    assert len(space.parameters) == 11
+    spec = make_spec(image_input(32, 32, 3), outputs=(make_output(Task.MULTICLASS, units=4),))
+    check_config(space, space.default_config(), spec, tmp_path)
+
+
+def _wide(hp: Any) -> None:
+    if hp.Int("units", 1, 10**9) > 500:
+        hp.Boolean("norm")
+
+
+def test_a_long_range_is_only_built_where_something_changes() -> None:
+    with pytest.raises(SpaceError, match="others depend on 'units', which has 1000000000 values: give it a step"):
+        discover(_wide)

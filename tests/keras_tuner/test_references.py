@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,10 @@ import cloudpickle
 import pytest
 
 from automl.dataset_spec import Task
-from automl.errors import SpaceError, UnknownNameError
+from automl.errors import SpaceError
+from automl.keras_tuner_discovery import main
+from automl.keras_tuner_spaces import read_reference
+from automl.search_space import SearchSpace
 from automl.space_sources import find_space
 from automl.testing import check_config, example_spec, make_output, make_spec, numeric_input
 
@@ -51,9 +55,13 @@ number = 3
 """
 
 
-def test_the_example_has_the_parameters_and_conditions_that_it_asks_for() -> None:
-    space = find_space(str(ROOT / "examples" / "keras_tuner_space.py") + ":DigitsHyperModel")
-    assert {one.name: (one.range_text(), one.when) for one in space.parameters} == {
+@pytest.fixture(scope="module")
+def example() -> SearchSpace:
+    return find_space(str(ROOT / "examples" / "keras_tuner_space.py") + ":DigitsHyperModel")
+
+
+def test_the_example_has_the_parameters_and_conditions_that_it_asks_for(example: SearchSpace) -> None:
+    assert {one.name: (one.range_text(), one.when) for one in example.parameters} == {
         "layers": ("1..3", {}),
         "units_0": ("16..128 step 16", {}),
         "units_1": ("16..128 step 16", {"layers": [2, 3]}),
@@ -66,17 +74,16 @@ def test_the_example_has_the_parameters_and_conditions_that_it_asks_for() -> Non
         "stall_epochs": ("2..5", {}),
         "batch_size": ("32 | 64 | 128", {}),
     }
-    assert space.source.endswith("keras_tuner_space.py:DigitsHyperModel")
-    assert space.name == "DigitsHyperModel"
-    assert space.build.names["dropout_rate"] == "dropout/rate"
-    assert space.build.withheld == ("batch_size",)
-    assert callable(space.build.fit)
+    assert example.source.endswith("keras_tuner_space.py:DigitsHyperModel")
+    assert example.name == "DigitsHyperModel"
+    assert example.build.names["dropout_rate"] == "dropout/rate"
+    assert example.build.withheld == ("batch_size",)
+    assert callable(example.build.fit)
 
 
-def test_the_example_builds_models_that_keep_the_contract(tmp_path: Path) -> None:
-    space = find_space(str(ROOT / "examples" / "keras_tuner_space.py") + ":DigitsHyperModel")
+def test_the_example_builds_models_that_keep_the_contract(example: SearchSpace, tmp_path: Path) -> None:
     spec = make_spec(numeric_input(64), outputs=(make_output(Task.MULTICLASS, units=10),))
-    check_config(space, space.default_config(), spec, tmp_path)
+    check_config(example, example.default_config(), spec, tmp_path)
 
 
 _DRIVER = """
@@ -111,15 +118,9 @@ def test_what_a_worker_is_sent_imports_the_file_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "attribute", "message"),
     [
-        (_BUILD, "build_of_two", "is a function, not a SearchSpace"),
-        (_CLASS, "Needs", "Needs cannot be made without arguments .*give an instance of it"),
         (_CLASS, "Broken", "build fails for its defaults: RuntimeError: several lines"),
-        (_CLASS, "number", r"or a function build\(hp\), received a int"),
-        (_CLASS, "Neds", "unknown search space in .* 'Neds'; did you mean 'Needs'"),
-        ("import keras_tuner\nimport no_such_module", "build", "cannot import .*No module named 'no_such_module'"),
-        ("import keras_tuner\nraise SystemExit(3)", "build", "cannot import .*SystemExit: 3"),
         ("import keras_tuner, os\nos._exit(3)", "build", "discovery ended with exit code 3"),
-        ("import keras_tuner\ndef build(hp:", "build", "SyntaxError"),
+        (_BUILD, "build_of_two", "is a function, not a SearchSpace"),
     ],
 )
 def test_a_reference_that_is_no_space_gives_one_clear_line(
@@ -127,15 +128,38 @@ def test_a_reference_that_is_no_space_gives_one_clear_line(
 ) -> None:
     file = tmp_path / "wrong.py"
     file.write_text(text)
-    with pytest.raises((SpaceError, UnknownNameError), match=message) as caught:
+    with pytest.raises(SpaceError, match=message) as caught:
         find_space(f"{file}:{attribute}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "attribute", "message"),
+    [
+        (_CLASS, "Needs", "Needs cannot be made without arguments .*give an instance of it"),
+        (_CLASS, "number", r"or a function build\(hp\), received a int"),
+        (_CLASS, "Neds", "unknown search space in .* 'Neds'; did you mean 'Needs'"),
+        ("import keras_tuner\nimport no_such_module", "build", "cannot import .*No module named 'no_such_module'"),
+        ("import keras_tuner\nraise SystemExit(3)", "build", "cannot import .*SystemExit: 3"),
+        ("import keras_tuner\ndef build(hp:", "build", "SyntaxError"),
+    ],
+)
+def test_the_child_says_what_is_wrong(
+    text: str, attribute: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "wrong.py"
+    file.write_text(text)
+    main(f"{file}:{attribute}")
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert re.search(message, error)
+    assert "\n" not in error
 
 
 def test_a_space_beside_keras_tuner_is_still_a_space(tmp_path: Path) -> None:
     file = tmp_path / "both.py"
     file.write_text(
-        "import keras_tuner\nfrom automl import Int, SearchSpace\nspace = SearchSpace('mine', [Int('units', 1, 2)], print)"
+        "import keras_tuner\nfrom automl import Int, SearchSpace\n"
+        "space = SearchSpace('mine', [Int('units', 1, 2)], print)\n"
     )
     assert find_space(str(file)).name == "mine"
 
@@ -143,3 +167,10 @@ def test_a_space_beside_keras_tuner_is_still_a_space(tmp_path: Path) -> None:
 def test_a_module_of_keras_tuner_is_read_in_a_child() -> None:
     with pytest.raises(SpaceError, match="HyperResNet cannot be made without arguments"):
         find_space("keras_tuner.applications:HyperResNet")
+
+
+def test_a_file_of_two_functions_is_read_by_their_arguments(tmp_path: Path) -> None:
+    file = tmp_path / "plain.py"
+    file.write_text("def build(hp):\n    pass\n\ndef other(config, spec):\n    pass\n")
+    assert read_reference(f"{file}:other") is None
+    assert read_reference("no_such_module:build") is None
