@@ -74,7 +74,7 @@ class KerasTunerBuild:
         hypermodel = self._hypermodel()
         if "sample_weight" in kwargs and not accepted(hypermodel.fit, {"sample_weight": None}):
             raise SpaceError(
-                "the dataset has weights, which the hypermodel's fit does not take: add sample_weight to it"
+                "the dataset has weights, which the hypermodel's fit does not take: let it take sample_weight"
             )
         given = {name: value for name, value in kwargs.items() if name not in self.withheld}
         return hypermodel.fit(self._values(config), model, *args, **accepted(hypermodel.fit, given))

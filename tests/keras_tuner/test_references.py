@@ -164,11 +164,6 @@ def test_a_space_beside_keras_tuner_is_still_a_space(tmp_path: Path) -> None:
     assert find_space(str(file)).name == "mine"
 
 
-def test_a_module_of_keras_tuner_is_read_in_a_child() -> None:
-    with pytest.raises(SpaceError, match="HyperResNet cannot be made without arguments"):
-        find_space("keras_tuner.applications:HyperResNet")
-
-
 def test_a_file_of_two_functions_is_read_by_their_arguments(tmp_path: Path) -> None:
     file = tmp_path / "plain.py"
     file.write_text("def build(hp):\n    pass\n\ndef other(config, spec):\n    pass\n")
