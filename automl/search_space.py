@@ -100,6 +100,29 @@ class SearchSpace:
         build = UnionBuild({family: (space.parameters, space.build) for family, space in families.items()})
         return cls(name, parameters, build, source)
 
+    @classmethod
+    def from_keras_tuner(cls, hypermodel: Any, *, name: str = "keras-tuner", source: str = "") -> SearchSpace:
+        """Return the space of a KerasTuner hypermodel; its hyperparameters are found by building, not by training.
+
+        Names that are no identifiers become ones (`conv/filters`: `conv_filters`). Models keep their own compilation,
+        and an overridden `HyperModel.fit` trains them.
+
+        Args:
+            hypermodel: A `keras_tuner.HyperModel`, a subclass of it, or a function `build(hp)`.
+            name: The space's name.
+            source: As for `SearchSpace`.
+
+        Raises:
+            SpaceError: It is none of these, its default model cannot be built, or it has too many hyperparameters.
+
+        Example:
+            >>> space = SearchSpace.from_keras_tuner(MyHyperModel(), name="mine")  # doctest: +SKIP
+        """
+        from automl.keras_tuner_spaces import read_hypermodel
+
+        parameters, build = read_hypermodel(hypermodel)
+        return cls(name, parameters, build, source)
+
     def walk(self, choose: Choose) -> Config:
         """Make a config by asking `choose(flat_name, parameter)` for every parameter that turns out active, in order.
 

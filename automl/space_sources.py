@@ -15,6 +15,7 @@ from typing import cast
 from automl.dataset_spec import DatasetSpec, InputKind
 from automl.errors import SpaceError, UnknownNameError
 from automl.importing import import_file, import_module
+from automl.keras_tuner_spaces import read_reference
 from automl.search_space import Build, SearchSpace
 from automl.space_files import builder_text, dump_space, load_space
 
@@ -88,7 +89,8 @@ def find_space(reference: str) -> SearchSpace:
 
     Args:
         reference: An installed space's name, or several joined by `+` for their union; `module:attribute`;
-            `file.py:attribute`, or `file.py` where the attribute is called `space`; `file.yaml`.
+            `file.py:attribute`, or `file.py` where the attribute is called `space`; `file.yaml`. The attribute is a
+            `SearchSpace`, or a KerasTuner hypermodel: an instance or subclass of `HyperModel`, or `build(hp)`.
 
     Raises:
         UnknownNameError: No installed space has that name.
@@ -104,9 +106,9 @@ def find_space(reference: str) -> SearchSpace:
     path = Path(head if colon and head.endswith(".py") else reference)
     if path.suffix == ".py":
         source = f"{path.resolve()}:{attribute if head.endswith('.py') else 'space'}"
-        return _attribute(import_file(path), source.rpartition(":")[2], source)
+        return _of_keras_tuner(source) or _attribute(import_file(path), source.rpartition(":")[2], source)
     if colon:
-        return _attribute(import_module(head), attribute, reference)
+        return _of_keras_tuner(reference) or _attribute(import_module(head), attribute, reference)
     known = known_spaces()
     if "+" in reference:
         return _union(reference, name=reference.replace("+", "-"))
@@ -115,6 +117,15 @@ def find_space(reference: str) -> SearchSpace:
             "search space", reference, known, also="or module:attribute, file.py:attribute, file.yaml"
         )
     return _attribute(import_module(known[reference].module), known[reference].attr, reference)
+
+
+def _of_keras_tuner(reference: str) -> SearchSpace | None:
+    """Return the space of a KerasTuner hypermodel, found in a child process; None for what is none."""
+    found = read_reference(reference)
+    if found is None:
+        return None
+    parameters, build = found
+    return SearchSpace(reference.rpartition(":")[2], parameters, build, reference)
 
 
 def _attribute(module: ModuleType, attribute: str, source: str) -> SearchSpace:
@@ -170,6 +181,9 @@ def _find_builder(reference: str, *, folder: Path) -> Build:
             raise UnknownNameError("builder", missing[0], known_spaces(), also=also)
         return find_space(reference).build
     is_file = _is_in_file(reference)
+    hypermodel = _of_keras_tuner(str(folder / reference) if is_file else reference)
+    if hypermodel is not None:
+        return hypermodel.build
     module = import_file(folder / head) if is_file else import_module(head)
     if not hasattr(module, attribute):
         raise UnknownNameError(f"builder in {head}", attribute, {name for name in vars(module) if name[0] != "_"})

@@ -6,8 +6,9 @@ in `cnn_kernel_size`, and are active where that family is chosen. `SearchSpace.u
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from automl.errors import SpaceError
@@ -68,6 +69,15 @@ class UnionBuild:
         """Return the model that the chosen family builds."""
         parameters, build = self.families[config[FAMILY]]
         return build(family_config(config, config[FAMILY], parameters), spec)
+
+
+def own_fit(build: Any, config: Config) -> Callable[..., Any] | None:
+    """Return the training that a builder brings for a config's model, `fit(model, x, y, **arguments)`, if it does."""
+    if isinstance(build, UnionBuild):
+        parameters, chosen = build.families[config[FAMILY]]
+        return own_fit(chosen, family_config(config, config[FAMILY], parameters))
+    fit = getattr(build, "fit", None)
+    return None if fit is None else partial(fit, config)
 
 
 def _union_name(name: str, family: str) -> str:
