@@ -21,11 +21,12 @@ from automl.records import Config, FinalScore, TrialRecord, TrialState
 from automl.search_space import Build
 from automl.seeds import derive_seed
 from automl.study_record import StudyRecord
+from automl.training.assemble import build_model
 from automl.training.job import TrialJob
 from automl.training.loop import Evaluator
 from automl.training.metrics import METRICS, Array, in_target_units, metric_name, score_in_full
 from automl.training.rows import open_rows
-from automl.training.trainer import build_model, load_weights
+from automl.training.weights import load_weights
 
 SEEDS = 3
 TIME_SHARE = 0.3  # of the whole budget, at most

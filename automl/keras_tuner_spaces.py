@@ -11,8 +11,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,9 @@ class KerasTunerBuild:
 
         return with_sparse_targets(self._hypermodel().build(self._values(config)), spec)
 
-    @property
-    def fit(self) -> Any:
-        """The hypermodel's own training, `fit(config, model, x, y, **arguments)`; None where it has none."""
-        return self._fit if self.has_fit else None
+    def fit_for(self, config: Config) -> Callable[..., Any] | None:
+        """Return the hypermodel's own training of a config's model, `fit(model, x, y, **arguments)`, if it has one."""
+        return partial(self._fit, config) if self.has_fit else None
 
     def _fit(self, config: Config, model: Any, *args: Any, **kwargs: Any) -> Any:
         from automl.keras_tuner_hypermodels import accepted

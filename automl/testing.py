@@ -25,7 +25,7 @@ from automl.errors import UnknownNameError
 from automl.parameters import Choice, Leaf
 from automl.records import Config
 from automl.search_space import SearchSpace
-from automl.training.trainer import build_model
+from automl.training.assemble import build_model
 
 _ROWS = 8
 

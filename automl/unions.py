@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from automl.errors import SpaceError
@@ -70,14 +69,19 @@ class UnionBuild:
         parameters, build = self.families[config[FAMILY]]
         return build(family_config(config, config[FAMILY], parameters), spec)
 
+    def fit_for(self, config: Config) -> Callable[..., Any] | None:
+        """Return the chosen family's own training, if it has one."""
+        parameters, build = self.families[config[FAMILY]]
+        return own_fit(build, family_config(config, config[FAMILY], parameters))
+
 
 def own_fit(build: Any, config: Config) -> Callable[..., Any] | None:
-    """Return the training that a builder brings for a config's model, `fit(model, x, y, **arguments)`, if it does."""
-    if isinstance(build, UnionBuild):
-        parameters, chosen = build.families[config[FAMILY]]
-        return own_fit(chosen, family_config(config, config[FAMILY], parameters))
-    fit = getattr(build, "fit", None)
-    return None if fit is None else partial(fit, config)
+    """Return the training that a builder brings for a config's model, `fit(model, x, y, **arguments)`, if it does.
+
+    A builder brings one by a method `fit_for(config)` that returns it, or None.
+    """
+    fit_for = getattr(build, "fit_for", None)
+    return None if fit_for is None else fit_for(config)
 
 
 def _union_name(name: str, family: str) -> str:

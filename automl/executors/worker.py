@@ -13,8 +13,9 @@ import importlib
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ import cloudpickle
 from automl.data import PreparedDataset
 from automl.errors import AutomlError, SurroundingsError
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
-from automl.records import Decision, TrialResult, TrialState
+from automl.records import Config, Decision, TrialResult, TrialState
 from automl.search_space import Build
 from automl.training.job import TrialJob
 from automl.training.run_trial import Trial, run_trial
+from automl.unions import own_fit
 
 
 def main() -> None:
@@ -58,7 +60,7 @@ def _serve(connection: Connection) -> None:
             case Prepare() as prepare:
                 sys.path[:] = [*sys.path, *(one for one in prepare.import_path if one not in sys.path)]
                 data = PreparedDataset.open(Path(prepare.prepared_folder))
-                build: Build = _deferred(prepare.build)
+                build: Build = _DeferredBuild(prepare.build)
             case RunTrial(job):
                 _run(connection, job, run_trial(job, build, data))
             case Call(function, arguments):
@@ -69,16 +71,22 @@ def _serve(connection: Connection) -> None:
                 return
 
 
-def _deferred(pickled: bytes) -> Build:
-    """Return a builder that is unpickled at its first call: what is wrong with it fails a trial, not the worker."""
-    found: list[Build] = []
+class _DeferredBuild:
+    """A builder that is unpickled at its first use: what is wrong with it fails a trial, not the worker."""
 
-    def build(config: dict[str, object], spec: object) -> object:
-        if not found:
-            found.append(cloudpickle.loads(pickled))
-        return found[0](config, spec)
+    def __init__(self, pickled: bytes) -> None:
+        self._pickled = pickled
 
-    return build
+    def __call__(self, config: Config, spec: object) -> object:
+        return self._build(config, spec)
+
+    def fit_for(self, config: Config) -> Callable[..., Any] | None:
+        return own_fit(self._build, config)
+
+    @cached_property
+    def _build(self) -> Build:
+        build: Build = cloudpickle.loads(self._pickled)
+        return build
 
 
 def _run(connection: Connection, job: TrialJob, trial: Trial) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import random
 from typing import Any
+
+import numpy as np
 
 from automl.data import PreparedDataset
 from automl.dataset_spec import DatasetSpec
@@ -100,6 +104,23 @@ def _learning_rate(config: Config, total_steps: int) -> Any:
             raise invalid_model(
                 f"unknown learning_rate_schedule {unknown!r}; known: constant, cosine, exponential, inverse_time"
             )
+
+
+def build_model(build: Build, config: Config, seed: int, spec: DatasetSpec, epochs: int) -> Any:
+    """Return the compiled `keras.Model` of a config, its weights drawn from `seed`.
+
+    Raises:
+        TrialFailure: See `assemble`.
+    """
+    import keras
+
+    keras.backend.clear_session()
+    # What keras.utils.set_random_seed does, less tf.random.set_seed, which drops TensorFlow's kernel caches (half a
+    # second) and which Keras's own layers and initialisers do not use.
+    random.seed(seed)
+    np.random.seed(seed)
+    batch_size = config.get("batch_size", DEFAULT_BATCH_SIZE)
+    return assemble(build, config, spec, total_steps=max(1, epochs * math.ceil(spec.train_rows / batch_size)))
 
 
 def check_build(build: Build, prepared: PreparedDataset, *, config: Config) -> None:

@@ -50,6 +50,8 @@ def run_trial(job: TrialJob, build: Build, data: PreparedDataset) -> Trial:
         ended = yield from _train(trainer)
     except Exception as error:  # noqa: BLE001 - the border where every error of a trial becomes a typed failure
         ended = _failed(error, FailureReason.CRASHED)
+    finally:
+        trainer.close()
     return replace(
         ended,
         parameter_count=trainer.parameter_count,

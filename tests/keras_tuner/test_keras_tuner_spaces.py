@@ -223,7 +223,7 @@ def test_what_is_no_space_gives_one_clear_line(hypermodel: Any, message: str) ->
 
 
 def test_a_hyperparameter_that_discovery_missed_is_an_invalid_model() -> None:
-    from automl.training.trainer import build_model
+    from automl.training.assemble import build_model
 
     space = SearchSpace.from_keras_tuner(_late, name="late")
     with pytest.raises(TrialFailure, match="asks for the hyperparameter 'wide'") as caught:

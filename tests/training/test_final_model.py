@@ -20,10 +20,11 @@ from automl.finalists import score_on_test
 from automl.layers import input_layers, output_layers
 from automl.objective import Objective
 from automl.records import Decision
+from automl.training.assemble import build_model
 from automl.training.job import TrialJob
 from automl.training.metrics import in_target_units
 from automl.training.run_trial import run_trial
-from automl.training.trainer import build_model, load_weights
+from automl.training.weights import load_weights
 
 _CONFIG: dict[str, Any] = {"batch_size": 50, "learning_rate": 0.01}
 

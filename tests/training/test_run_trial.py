@@ -16,11 +16,12 @@ from automl.layers import input_layers, output_layers
 from automl.objective import Objective
 from automl.records import Decision, EpochReport, TrialResult, TrialState
 from automl.seeds import derive_seed
+from automl.training.assemble import build_model
 from automl.training.job import TrialJob
 from automl.training.loop import Evaluator
 from automl.training.rows import open_rows
 from automl.training.run_trial import run_trial
-from automl.training.trainer import build_model, load_weights
+from automl.training.weights import load_weights
 
 CONTINUE, STOP, PAUSE = Decision.CONTINUE, Decision.STOP, Decision.PAUSE
 

@@ -1,4 +1,4 @@
-"""`FitTrainer`: trains a model by its hypermodel's own `fit`, and makes a report of every epoch.
+"""`FitModel`: one model trained by its hypermodel's own `fit`, on the rows of one split or fold.
 
 The user's `fit` runs in a thread, which waits at each epoch's end until it is told to go on: only one of the two
 threads runs at a time.
@@ -7,112 +7,107 @@ threads runs at a time.
 from __future__ import annotations
 
 import inspect
-import math
-import os
 import queue
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from automl.data import PreparedDataset, Split
 from automl.dataset_spec import Task
 from automl.errors import SpaceError
-from automl.records import EpochReport, FailureReason
+from automl.records import FailureReason
 from automl.search_space import Build
-from automl.training.assemble import DEFAULT_BATCH_SIZE
+from automl.training.assemble import DEFAULT_BATCH_SIZE, build_model
 from automl.training.failures import TrialFailure, as_failure
 from automl.training.job import TrialJob
 from automl.training.metrics import Array, score
-from automl.training.trainer import build_model
-from automl.unions import own_fit
+from automl.training.rows import Rows
+from automl.training.weights import save_weights
+
+Fit: TypeAlias = Callable[..., Any]
 
 _EVALUATION_ROWS = 2048  # a batch of evaluation
 
 
-class FitTrainer:
-    """Trains one model by `build.fit`; used as `Trainer` is, and closed in the end."""
+class FitModel:
+    """One model trained by a `fit` of its builder's; used as `CompiledModel` is, and closed in the end."""
 
-    def __init__(self, job: TrialJob, build: Build, data: PreparedDataset) -> None:
+    def __init__(
+        self, job: TrialJob, fit: Fit, data: PreparedDataset, *, fold: int | None, seed: int, epochs: int
+    ) -> None:
         """Open the splits; nothing is built yet.
 
         Args:
-            job: What to train, and for how long at most.
-            build: A builder for which `own_fit` returns something.
+            job: What to train.
+            fit: Called with model, inputs, targets, and keyword arguments as of `keras.Model.fit`.
             data: The prepared dataset; its test split is not read.
+            fold: The fold that validates; None for the dataset's own validation split.
+            seed: Seed of weights, dropout and shuffling.
+            epochs: The cap.
         """
         self._job = job
-        self._build = build
+        self._own_fit = fit
         self._spec = data.spec
-        self._train, self._validation = _Arrays(data.split("train")), _Arrays(data.split("validation"))
-        self._reports: list[EpochReport] = []
-        self._thread: _FitThread | None = None
-        self.epochs = min(job.epochs, int(job.config.get("epochs", job.epochs)))
-        self.parameter_count = 0
-        self.compile_seconds = 0.0
+        self._seed = seed
+        self._epochs = epochs
+        self._train = _Arrays(data.split("train", fold=fold))
+        self._validation = _Arrays(data.split("validation", fold=fold))
+        self._trained_epochs = 0
+        self._thread = _FitThread(self._fit)
 
-    def compile(self) -> None:
-        """Build the model; it is traced in the first epoch.
+    def build(self, build: Build) -> int:
+        """Build the model, and return how many weights it has; it is traced in the first epoch.
 
         Raises:
             TrialFailure: See `assemble`.
         """
-        started = time.monotonic()
-        self._model = build_model(self._build, self._job.config, self._job.seed, self._spec, self.epochs)
-        self.parameter_count = self._model.count_params()
-        self._thread = _FitThread(self._fit)
-        self.compile_seconds = time.monotonic() - started
+        self._model = build_model(build, self._job.config, self._seed, self._spec, self._epochs)
+        return int(self._model.count_params())
 
-    def train_epoch(self, epoch: int) -> EpochReport:
-        """Let `fit` go on to the end of an epoch, evaluate on the validation rows, and report.
+    def trace(self, shared: MutableMapping[str, Rows]) -> None:
+        """Do nothing: `fit` traces the model, and opens no rows of ours."""
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """Let `fit` go on to the end of an epoch, evaluate on the validation rows, and return the metrics.
 
         Raises:
-            TrialFailure: `nan`, where a loss or the objective is no longer finite; whatever else `fit` raised.
+            TrialFailure: `crashed`, where `fit` had ended before; whatever else `fit` raised.
         """
-        assert self._thread is not None, "compile() comes first"
-        started = time.monotonic()
         logs = self._thread.next_epoch()
-        if logs is None and self._reports:
-            raise TrialFailure(FailureReason.CRASHED, f"the hypermodel's fit ended after {len(self._reports)} epochs")
-        metrics = self._metrics(logs or {})  # a loop of one's own may call no callbacks: its end is its only epoch
-        self._check_finite(epoch, metrics)
-        report = EpochReport(epoch=epoch, metrics=metrics, seconds=time.monotonic() - started)
-        self._reports.append(report)
-        if self._job.weights_path is not None and self._best_epoch() == epoch:
-            self._save_weights(self._job.weights_path)
-        return report
+        if logs is None and self._trained_epochs:
+            raise TrialFailure(FailureReason.CRASHED, f"the hypermodel's fit ended after {self._trained_epochs} epochs")
+        self._trained_epochs = epoch
+        return self._metrics(logs or {})  # a loop of one's own may call no callbacks: its end is its only epoch
 
-    @property
-    def is_out_of_patience(self) -> bool:
-        """True when the objective has not improved for `patience` epochs, or `fit` has ended by itself."""
-        if 0 < self._job.patience <= len(self._reports) - self._best_epoch():
-            return True
-        return self._thread is not None and len(self._reports) < self.epochs and self._thread.has_ended()
+    def has_ended(self) -> bool:
+        """Return True where `fit` has ended by itself."""
+        return self._thread.has_ended()
+
+    def save_weights(self, path: Path) -> None:
+        """Write the weights as they are."""
+        save_weights(self._model, path)
 
     def close(self) -> None:
         """End `fit`, wherever it is; no thread is left behind."""
-        if self._thread is not None:
-            self._thread.close()
+        self._thread.close()
 
     def _fit(self, report: _Report) -> None:
         import keras
 
-        keras.utils.set_random_seed(self._job.seed)  # in the thread that trains: Keras's generator is the thread's
+        keras.utils.set_random_seed(self._seed)  # in the thread that trains: Keras's generator is the thread's
         callback = _callback(report)
         batch_size = self._job.config.get("batch_size", DEFAULT_BATCH_SIZE)
         train, validation = self._train, self._validation
-        defaults = {"epochs": self.epochs, "batch_size": batch_size, "verbose": 0}
+        defaults = {"epochs": self._epochs, "batch_size": batch_size, "verbose": 0}
         self._model.fit = _with_defaults(self._model.fit, defaults, callback)
         arguments = {**defaults, "validation_data": (validation.x, validation.y), "callbacks": [callback]}
         if train.weights is not None:
             arguments["sample_weight"] = train.weights
-        fit = own_fit(self._build, self._job.config)
-        assert fit is not None, "a builder without fit is trained by Trainer"
-        fit(self._model, train.x, train.y, **arguments)
+        self._own_fit(self._model, train.x, train.y, **arguments)
 
     def _metrics(self, logs: Mapping[str, float]) -> dict[str, float]:
         scored = self._scored(self._validation, "val_", logs)
@@ -129,26 +124,12 @@ class FitTrainer:
         """Return the loss, where `fit` did not give it, and our metrics of the predictions for some rows."""
         predicted = self._model.predict(rows.x, batch_size=_EVALUATION_ROWS, verbose=0)
         predictions = list(predicted) if isinstance(predicted, list | tuple) else [predicted]
-        metrics = score(rows.outputs, predictions, self._spec.outputs, prefix=prefix)
+        metrics = score(
+            rows.outputs, predictions, self._spec.outputs, prefix=prefix, wanted=[self._job.objective.metric]
+        )
         if f"{prefix}loss" not in logs:
             metrics[f"{prefix}loss"] = float(self._model.compute_loss(y=rows.y, y_pred=predicted, training=False))
         return metrics
-
-    def _save_weights(self, path: Path) -> None:
-        """Write the weights as they are, whole or not at all: at once, since the worker may be ended at any moment."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez(temporary, *[variable.numpy() for variable in self._model.variables])
-        os.replace(temporary, path)
-
-    def _best_epoch(self) -> int:
-        best = self._job.objective.counted_epoch(self._reports)
-        return best.epoch if best is not None else 0
-
-    def _check_finite(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        for name in ("loss", "val_loss", self._job.objective.metric):
-            if not math.isfinite(metrics.get(name, math.nan)):
-                raise TrialFailure(FailureReason.NAN, f"{name} is {metrics.get(name)} after epoch {epoch}")
 
 
 class _Arrays:

@@ -1,4 +1,4 @@
-"""A hypermodel's own training: reports, ends and errors of `FitTrainer`, and what discovery sees of `fit`."""
+"""A hypermodel's own training: reports, ends and errors of `FitModel`, and what discovery sees of `fit`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from automl.data import PreparedDataset, prepare, raw_from_arrays
 from automl.errors import SpaceError
 from automl.objective import Objective
 from automl.search_space import SearchSpace
+from automl.training.assemble import build_model
 from automl.training.failures import TrialFailure
-from automl.training.fit_trainer import FitTrainer
 from automl.training.job import TrialJob
-from automl.training.trainer import build_model, load_weights
+from automl.training.trainer import Trainer
+from automl.training.weights import load_weights
 from automl.unions import own_fit
 
 
@@ -86,7 +87,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     return prepare(raw, task=None, split_seed=0, cache=tmp_path_factory.mktemp("datasets"))
 
 
-def _trainer(hypermodel: Any, data: PreparedDataset, **changes: Any) -> FitTrainer:
+def _trainer(hypermodel: Any, data: PreparedDataset, **changes: Any) -> Trainer:
     space = SearchSpace.from_keras_tuner(hypermodel, name="own-fit")
     values: dict[str, Any] = {
         "number": 0,
@@ -96,7 +97,7 @@ def _trainer(hypermodel: Any, data: PreparedDataset, **changes: Any) -> FitTrain
         "patience": 0,
         "objective": Objective("val_accuracy", "max"),
     }
-    trainer = FitTrainer(TrialJob(**(values | changes)), space.build, data)
+    trainer = Trainer(TrialJob(**(values | changes)), space.build, data)
     trainer.compile()
     return trainer
 
@@ -129,7 +130,8 @@ def test_hyperparameters_of_fit_are_found_without_training() -> None:
 
 
 def test_a_hypermodel_without_a_fit_of_its_own_is_trained_as_any_other() -> None:
-    assert SearchSpace.from_keras_tuner(Digits, name="plain").build.fit is None
+    space = SearchSpace.from_keras_tuner(Digits, name="plain")
+    assert own_fit(space.build, space.default_config()) is None
 
 
 def test_the_same_seed_gives_the_same_curve_twice(digits: PreparedDataset) -> None:
@@ -227,11 +229,11 @@ def test_weights_of_rows_reach_fit_or_are_refused() -> None:
 
     weights = np.ones(3, "float32")
     space = SearchSpace.from_keras_tuner(Taking, name="taking")
-    space.build.fit(space.default_config(), None, None, None, sample_weight=weights)
+    space.build.fit_for(space.default_config())(None, None, None, sample_weight=weights)
     assert given["sample_weight"] is weights
     space = SearchSpace.from_keras_tuner(OwnEpochs, name="own")
     with pytest.raises(SpaceError, match="has weights, which the hypermodel's fit does not take"):
-        space.build.fit(space.default_config(), None, None, None, validation_data=None, sample_weight=weights)
+        space.build.fit_for(space.default_config())(None, None, None, validation_data=None, sample_weight=weights)
 
 
 def test_regression_is_scored_in_units_of_the_target(tmp_path: Path) -> None:
@@ -252,3 +254,13 @@ def test_regression_is_scored_in_units_of_the_target(tmp_path: Path) -> None:
         metrics = trainer.train_epoch(1).metrics
     assert metrics["loss"] < 10
     assert min(metrics["rmse"], metrics["mae"], metrics["val_rmse"], metrics["val_mae"]) > 10
+
+
+def test_folds_are_trained_by_fit_in_lockstep(tmp_path: Path) -> None:
+    x, y = load_digits(return_X_y=True)
+    data = prepare(raw_from_arrays("folded", x[:300], y[:300]), task=None, split_seed=0, cache=tmp_path, folds=2)
+    with closing(_trainer(OwnBatchSize, data)) as trainer:
+        reports = [trainer.train_epoch(epoch) for epoch in (1, 2)]
+        assert len(_threads()) == 2
+    assert reports[1].metrics["val_loss"] < reports[0].metrics["val_loss"]
+    assert _threads() == []

@@ -1,0 +1,89 @@
+"""`CompiledModel`: one model trained by our compiled epochs, on the rows of one split or fold."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from pathlib import Path
+
+import numpy as np
+
+from automl.data import PreparedDataset, Split
+from automl.search_space import Build
+from automl.training.assemble import DEFAULT_BATCH_SIZE, build_model
+from automl.training.job import TrialJob
+from automl.training.loop import Evaluator, Sweep, TrainingLoop
+from automl.training.metrics import score
+from automl.training.rows import Rows, open_rows
+from automl.training.weights import save_weights
+
+
+class CompiledModel:
+    """One model, the rows that it trains on, and those that validate it."""
+
+    def __init__(self, job: TrialJob, data: PreparedDataset, *, fold: int | None, seed: int, epochs: int) -> None:
+        """Open the splits; nothing is built yet.
+
+        Args:
+            job: What to train.
+            data: The prepared dataset; its test split is not read.
+            fold: The fold that validates; None for the dataset's own validation split.
+            seed: Seed of weights, dropout and shuffling.
+            epochs: Epochs that schedules run over.
+        """
+        self._job = job
+        self._spec = data.spec
+        self._seed = seed
+        self._epochs = epochs
+        self._train, self._validation = data.split("train", fold=fold), data.split("validation", fold=fold)
+
+    def build(self, build: Build) -> int:
+        """Build the model, and return how many weights it has.
+
+        Raises:
+            TrialFailure: See `assemble`.
+        """
+        self._model = build_model(build, self._job.config, self._seed, self._spec, self._epochs)
+        return int(self._model.count_params())
+
+    def trace(self, shared: MutableMapping[str, Rows]) -> None:
+        """Open the rows, once for all folds that share them, and trace the epoch."""
+        batch_size = self._job.config.get("batch_size", DEFAULT_BATCH_SIZE)
+        train, validation = (_opened(split, shared) for split in (self._train, self._validation))
+        self._loop = TrainingLoop(self._model, train, batch_size=batch_size, seed=self._seed, chosen=self._train.chosen)
+        self._evaluator = Evaluator(self._model, validation, chosen=self._validation.chosen)
+        self._loop.trace()
+        self._evaluator.trace()
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """Train on every row once, evaluate on the validation rows, and return the metrics."""
+        metrics = self._metrics(self._loop.train_epoch(epoch), self._train, "")
+        metrics |= self._metrics(self._evaluator.evaluate(), self._validation, "val_")
+        metrics["learning_rate"] = float(self._model.optimizer.learning_rate)
+        return metrics
+
+    def has_ended(self) -> bool:
+        """Return False: a compiled epoch can always be followed by another."""
+        return False
+
+    def save_weights(self, path: Path) -> None:
+        """Write the weights as they are."""
+        save_weights(self._model, path)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to end."""
+
+    def _metrics(self, sweep: Sweep, split: Split, prefix: str) -> dict[str, float]:
+        metrics = {f"{prefix}{name}": value for name, value in sweep.metrics.items()}
+        metrics[f"{prefix}loss"] = sweep.loss
+        if sweep.predictions:
+            truths = [np.asarray(output)[sweep.rows] for output in split.outputs]
+            wanted = [self._job.objective.metric]
+            metrics |= score(truths, sweep.predictions, self._spec.outputs, prefix=prefix, wanted=wanted)
+        return metrics
+
+
+def _opened(split: Split, shared: MutableMapping[str, Rows]) -> Rows:
+    key = str(split.inputs[0].filename)
+    if key not in shared:
+        shared[key] = open_rows(split)
+    return shared[key]
