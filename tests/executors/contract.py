@@ -167,7 +167,7 @@ class ExecutorContract:
         assert result.parameter_count == 64 * 10 + 10
         assert result.resident_memory_bytes > 2**20
         report = next(event.report for event in events if isinstance(event, Reported))
-        assert {"loss", "val_loss", "accuracy", "val_accuracy", "learning_rate"} == set(report.metrics)
+        assert {"loss", "val_loss", "accuracy", "val_accuracy", "learning_rate"} <= set(report.metrics)
 
     def test_as_many_trials_run_at_a_time_as_there_are_slots(self, executor: Executor) -> None:
         assert executor.slot_count == 2
