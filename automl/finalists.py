@@ -24,7 +24,7 @@ from automl.study_record import StudyRecord
 from automl.training.assemble import build_model
 from automl.training.job import TrialJob
 from automl.training.loop import Evaluator
-from automl.training.metrics import METRICS, Array, in_target_units, metric_name, score_in_full
+from automl.training.metrics import COSTLY, METRICS, Array, in_target_units, metric_name, score_in_full
 from automl.training.rows import open_rows
 from automl.training.weights import load_weights
 
@@ -33,6 +33,7 @@ TIME_SHARE = 0.3  # of the whole budget, at most
 CLOSING_SECONDS = 8.0  # kept for the sealed test, saving the model and the last words to MLflow
 CLOSING_SHARE = 0.1  # of a small budget, at most
 _RESAMPLES = 1000
+_COSTLY_RESAMPLES = 200  # of a metric that takes a hundredth of a second
 _FRESH = 1_000_003  # sets finalists' seeds apart from those of trials
 
 
@@ -186,20 +187,20 @@ def _interval(
     from scipy.stats import bootstrap
 
     named = {
-        metric_name(output, name, spec.outputs): (index, function)
+        metric_name(output, name, spec.outputs): (index, function, (output.task, name) in COSTLY)
         for index, output in enumerate(spec.outputs)
         for name, function in METRICS[output.task].items()
     }
     if metric not in named:
         return value, value
-    index, function = named[metric]
+    index, function, is_costly = named[metric]
     output = spec.outputs[index]
     truth, prediction = in_target_units(truths[index], output), in_target_units(predictions[index], output)
     found = bootstrap(
         (np.arange(len(truth)),),
         lambda rows: function(truth[rows], prediction[rows]),
         vectorized=False,
-        n_resamples=_RESAMPLES,
+        n_resamples=_COSTLY_RESAMPLES if is_costly else _RESAMPLES,
         method="percentile",
         rng=np.random.default_rng(0),
     )

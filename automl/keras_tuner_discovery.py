@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import json
 import logging
+import random
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ MOST_BUILDS = 100
 """Builds after which discovery gives up."""
 
 _INTERACTION_BUILDS = 40  # up to so many, hyperparameters that others depend on are varied once more where those are
+_QUIET_BUILDS = 80  # looking at random ends here, before discovery gives up
+_RANDOM_BUILDS = 12  # points at random in a row that bring nothing new, before all counts as found
 _MOST_CONDITION_VALUES = 1000  # of a whole number on which something depends
 
 Key = str
@@ -111,6 +114,26 @@ class _Search:
                 break
             self._sweep(key, point)
         self._sweep_new()
+        self._look_at_random()
+
+    def _look_at_random(self) -> None:
+        """Build at points at random: what needs certain values of two others shows in no variation of a single one."""
+        generator = random.Random(0)
+        nothing_new = 0
+        while nothing_new < _RANDOM_BUILDS and len(self._builds) < _QUIET_BUILDS:
+            known = len(self._first)
+            point = self._random_point(generator)
+            seen = self._observe(point)
+            nothing_new = 0 if len(self._first) > known else nothing_new + 1
+            if not nothing_new:
+                self._sweep_new()
+                for key in seen.asked:
+                    self._sweep(key, point)
+
+    def _random_point(self, generator: random.Random) -> Point:
+        """Return a value for everything known that can be varied."""
+        varied = [one for one in self._known.values() if not isinstance(one.leaf, Float)]
+        return {one.name: generator.choice(values_of(one.leaf)) for one in varied}
 
     def parameters(self) -> tuple[tuple[Leaf, ...], dict[str, str]]:
         """Return the leaves with their conditions, and KerasTuner's names by ours."""

@@ -158,15 +158,18 @@ def _module_file(name: str) -> Path | None:
 
 
 def _concerns_keras_tuner(path: Path, attribute: str) -> bool:
-    """Return True where a file imports KerasTuner, or its attribute is a function of one argument."""
+    """Return True where an attribute may be a hypermodel: a function of one argument, or made with KerasTuner's help.
+
+    A function of another number of arguments is a builder of ours, whatever its file imports.
+    """
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
         return False  # importing it says what is wrong
-    return any(map(_imports_keras_tuner, ast.walk(tree))) or any(
-        isinstance(node, ast.FunctionDef) and node.name == attribute and _takes_one_argument(node.args)
-        for node in tree.body
-    )
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == attribute]
+    if functions:
+        return _takes_one_argument(functions[-1].args)
+    return any(map(_imports_keras_tuner, ast.walk(tree)))
 
 
 def _imports_keras_tuner(node: ast.AST) -> bool:

@@ -274,24 +274,24 @@ def _head(output: OutputSpec, name: str, arguments: dict[str, Any]) -> Any:
 
 def _input_names(spec: DatasetSpec) -> list[str]:
     # A column may be called "price/m2", which Keras refuses, or "dense", which is the name of another layer.
-    return _unique(one.name if one.name == "input" else f"{one.name}_input" for one in spec.inputs)
+    return unique_names(one.name if one.name == "input" else f"{one.name}_input" for one in spec.inputs)
 
 
 def _output_names(spec: DatasetSpec) -> list[str]:
     inputs = _input_names(spec)
-    return _unique([*inputs, *(f"{one.name}_output" for one in spec.outputs)])[len(inputs) :]
+    return unique_names([*inputs, *(f"{one.name}_output" for one in spec.outputs)])[len(inputs) :]
 
 
-def keras_name(name: str) -> str:
-    """Return a name that Keras takes, close to the given one."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+def output_keys(spec: DatasetSpec) -> list[str]:
+    """Return what the outputs of a final model are called, where it has several."""
+    return unique_names(one.name for one in spec.outputs)
 
 
-def _unique(names: Iterable[str]) -> list[str]:
-    """Return names that Keras takes, each once."""
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Return names that Keras takes, close to the given ones and each once."""
     unique: dict[str, None] = {}
     for name in names:
-        plain = candidate = keras_name(name)
+        plain = candidate = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
         number = 1
         while candidate in unique:
             number += 1

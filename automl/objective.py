@@ -72,13 +72,15 @@ class Objective:
             RequestError: The direction is neither `min` nor `max`.
         """
         default = _DEFAULT_METRIC[outputs[0].task] if len(outputs) == 1 else "val_loss"
-        name, _, direction = (request or default).partition(":")
         metrics = {"loss": "loss"} | {
             f"{output.name}_{metric}" if len(outputs) > 1 else metric: metric
             for output in outputs
             for metric in TASK_METRICS[output.task]
         }
         known = {prefix + full: metric for full, metric in metrics.items() for prefix in ("", "val_")}
+        name, colon, direction = (request or default).rpartition(":")
+        if not colon or request in known:  # an output's name may have a colon too
+            name, direction = request or default, ""
         if name not in known:
             tasks = " and ".join(output.task.value for output in outputs)
             raise UnknownNameError(f"objective for a {tasks} task", name, known)

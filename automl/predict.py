@@ -22,7 +22,7 @@ from automl.data.model_rows import is_array
 from automl.data.raw import ARRAY_FEATURE, Array, ArrayRows
 from automl.dataset_spec import Column, ColumnKind, DatasetSpec, OutputSpec, Task
 from automl.errors import DataError, RequestError, SurroundingsError
-from automl.layers import keras_name
+from automl.layers import output_keys
 
 Write: TypeAlias = Callable[[pd.DataFrame], None]
 
@@ -206,7 +206,7 @@ def _tensor(values: Array) -> Any:
 
 def _by_output(predicted: Any, spec: DatasetSpec) -> list[Array]:
     if isinstance(predicted, Mapping):
-        return [predicted[keras_name(output.name)].numpy() for output in spec.outputs]
+        return [predicted[key].numpy() for key in output_keys(spec)]
     return [predicted.numpy()]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from automl.data import Split
 from automl.data.raw import Array
 from automl.dataset_spec import Column, ColumnKind, DatasetSpec, InputKind, InputSpec, OutputSpec, RawInput, Task
-from automl.layers import keras_name
+from automl.layers import output_keys
 from automl.objective import Objective
 from automl.records import FinalScore, TrialRecord, TrialState
 from automl.study_record import StudyRecord
@@ -97,9 +97,7 @@ def final(spec: DatasetSpec) -> Any:
     ]
     return keras.Model(
         {one.name: x for one, x in zip(spec.raw_inputs, raw, strict=True)} if spec.columns else raw[0],
-        {keras_name(one.name): head for one, head in zip(spec.outputs, decoded, strict=True)}
-        if len(decoded) > 1
-        else decoded[0],
+        dict(zip(output_keys(spec), decoded, strict=True)) if len(decoded) > 1 else decoded[0],
         name="final_model",
     )
 

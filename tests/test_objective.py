@@ -60,6 +60,9 @@ def test_objectives_of_several_outputs_carry_their_names() -> None:
     assert Objective.for_outputs(outputs) == Objective("val_loss", "min")
     assert Objective.for_outputs(outputs, "val_income_auc") == Objective("val_income_auc", "max")
     assert Objective.for_outputs(outputs, "hours_mae") == Objective("hours_mae", "min")
+    odd = [_output(Task.BINARY, "a:b"), _output(Task.REGRESSION, "c")]
+    assert Objective.for_outputs(odd, "val_a:b_auc") == Objective("val_a:b_auc", "max")
+    assert Objective.for_outputs(odd, "val_a:b_auc:min") == Objective("val_a:b_auc", "min")
     with pytest.raises(UnknownNameError, match="objective for a binary and regression task 'val_accuracy'"):
         Objective.for_outputs(outputs, "val_accuracy")
 

@@ -43,7 +43,7 @@ def double(units):
 def build(config, spec):
     return double(config["units"])
 
-def lonely(config):
+def lonely(config, spec, more):
     return config
 
 class Builder:

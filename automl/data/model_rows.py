@@ -36,7 +36,8 @@ def to_model_rows(batch: Batch, spec: DatasetSpec) -> ModelRows:
         spec: The dataset.
 
     Returns:
-        The array of shape (n, *raw shape); or by name of raw input (n, 1) float32, and (n, 1) text, `""` where missing.
+        The array of shape (n, *raw shape); or by name of raw input (n, 1) float32, and (n, 1) object holding
+        `str`, `""` where missing.
         Where there is a single column, its array alone.
     """
     if is_array(spec):
@@ -52,9 +53,7 @@ def is_array(spec: DatasetSpec) -> bool:
 
 
 def _cells(values: Array, column: Column) -> Array:
-    if column.kind in TEXT_KINDS:
-        return values.astype(np.str_).reshape(-1, 1)
-    return values.astype(np.float32).reshape(-1, 1)
+    return values.astype(object if column.kind in TEXT_KINDS else np.float32).reshape(-1, 1)
 
 
 def _keras_names(names: Sequence[str]) -> list[str]:

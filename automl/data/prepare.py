@@ -37,8 +37,8 @@ from automl.data.prepared import (
     PreparedDataset,
     write_example,
 )
-from automl.data.raw import Array, Batch, RawDataset, RowSource, hash_arrays
-from automl.data.splits import Rows, SplitRows, split_rows
+from automl.data.raw import Array, Batch, RawDataset, RowSource, hash_columns
+from automl.data.splits import Rows, SplitRows, fold_rows, split_rows
 from automl.data.targets import Target, encode_target, read_targets
 from automl.data.text_encoding import TextFitter
 from automl.data.weights import Weigher
@@ -108,7 +108,7 @@ def prepare(
 def _fingerprint(
     raw: RawDataset, targets: Sequence[Target], split_seed: int, folds: int, class_weight: str | None
 ) -> str:
-    beside = [values for values in (raw.groups, raw.times, raw.weights) if values is not None]
+    beside = {"groups": raw.groups, "times": raw.times, "weights": raw.weights}
     identity = [
         FORMAT_VERSION,
         raw.content_hash,
@@ -116,7 +116,7 @@ def _fingerprint(
         split_seed,
         raw.test_hash,
         [[column.name, column.kind.value] for column in raw.columns],
-        [raw.groups is not None, raw.times is not None, raw.weights is not None, hash_arrays(*beside)],
+        hash_columns({name: values for name, values in beside.items() if values is not None}),
         [folds, class_weight],
     ]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
@@ -157,8 +157,7 @@ class _Writer:
         (self._folder / SPEC_FILE).write_text(json.dumps(spec.to_json(), indent=1), "utf-8")
 
     def _spec(self, encodings: Sequence[Encoding], fingerprint: str, folds: int, test_rows: int) -> DatasetSpec:
-        pool = len(self._rows.train)
-        held = round(pool / folds) if folds else len(self._rows.validation)
+        train_rows, validation_rows = self._rows_of_one_model(folds)
         return DatasetSpec(
             name=self._raw.name,
             columns=self._raw.columns,
@@ -166,11 +165,19 @@ class _Writer:
             inputs=tuple(encoding.input_spec() for encoding in encodings),
             outputs=self._outputs,
             folds=folds,
-            train_rows=pool - held if folds else pool,
-            validation_rows=held,
+            train_rows=train_rows,
+            validation_rows=validation_rows,
             test_rows=test_rows,
             fingerprint=fingerprint,
         )
+
+    def _rows_of_one_model(self, folds: int) -> tuple[int, int]:
+        """Return the rows to train and to validate on: with folds their mean."""
+        if self._rows.folds is None:
+            return len(self._rows.train), len(self._rows.validation)
+        pairs = [fold_rows(self._rows.folds, fold) for fold in range(folds)]
+        train, held = (sum(map(len, parts)) / folds for parts in zip(*pairs, strict=True))
+        return round(train), round(held)
 
     def _fit(self) -> list[Encoding]:
         fitters = _fitters(self._raw)

@@ -134,12 +134,11 @@ class PreparedDataset:
 
     def _check_complete(self) -> None:
         """Open every array: a missing or shortened file cannot be mapped."""
-        folds = self.spec.folds
-        pool = self.spec.train_rows + self.spec.validation_rows if folds else self.spec.train_rows
-        expected = {"train": pool, "validation": self.spec.validation_rows, TEST_FOLDER: self.spec.test_rows}
-        if folds:
-            del expected["validation"]
-            np.load(self.folder / FOLDS_FILE, mmap_mode="r", allow_pickle=False)
+        expected = {"train": self.spec.train_rows, TEST_FOLDER: self.spec.test_rows}
+        if self.spec.folds:
+            expected["train"] = len(_map(self.folder / FOLDS_FILE))
+        else:
+            expected["validation"] = self.spec.validation_rows
         for name, rows in expected.items():
             split = self._open_split(name)
             arrays = [*split.inputs, *split.outputs, *([] if split.weights is None else [split.weights])]
@@ -153,7 +152,8 @@ def write_example(folder: Path, batch: Batch, spec: DatasetSpec) -> None:
     """Write raw rows that `PreparedDataset.raw_example` gives back."""
     rows = to_model_rows(batch, spec)
     values = list(rows.values()) if isinstance(rows, dict) else [rows]
-    arrays = {f"input_{index}": one for index, one in enumerate(values)}
+    texts = [one.astype(np.str_) if one.dtype == object else one for one in values]  # else they would be pickled
+    arrays = {f"input_{index}": one for index, one in enumerate(texts)}
     np.savez(folder / EXAMPLE_FILE, **arrays)  # type: ignore[arg-type]
 
 

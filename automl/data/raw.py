@@ -142,6 +142,9 @@ class RawDataset:
                 )
 
     def _check_test_targets(self) -> None:
+        if set(self.targets) != set(self.test_targets):
+            given, expected = (", ".join(map(repr, sorted(names))) for names in (self.test_targets, self.targets))
+            raise DataError(f"{self.name}: the test split has the targets {given}; expected {expected}, as in training")
         for name, train in self.targets.items():
             test = self.test_targets[name]
             if _target_shape(train) != _target_shape(test):

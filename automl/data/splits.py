@@ -146,10 +146,10 @@ class _ByGroup:
         from sklearn.model_selection import GroupShuffleSplit
 
         groups = self._groups[pool]
-        if len(np.unique(groups)) < 3:
+        if len(np.unique(groups)) < 2:
             raise DataError(
-                f"{self._name}: {len(np.unique(groups))} groups are left to split; expected three or more, for "
-                "training, validation and test: choose another --group"
+                f"{self._name}: rows have {self._groups.max() + 1} groups; expected one or more each for training, "
+                "validation and test: choose another --group"
             )
         splitter = GroupShuffleSplit(1, test_size=HELD_FRACTION, random_state=self._seed)
         kept, held = next(splitter.split(pool, groups=groups))
@@ -173,11 +173,15 @@ class _ByTime:
     def hold_out(self, pool: Rows) -> tuple[Rows, Rows]:
         """Split `pool` in what is kept and what is held out."""
         times = self._times[pool]
-        border = np.sort(times)[math.floor((1 - HELD_FRACTION) * len(times))]
-        if border == times.min():
+        moments, counts = np.unique(times, return_counts=True)
+        if len(moments) < 2:
+            different = len(np.unique(self._times))
             raise DataError(
-                f"most rows are of one moment, {border}; expected times that can be split: choose another --time-column"
+                f"rows have {different} different times; expected one or more each for training, validation and test: "
+                "choose another --time-column"
             )
+        held_from = counts[::-1].cumsum()[::-1][1:]  # rows from each moment on, but for the first
+        border = moments[1:][np.abs(held_from - math.ceil(HELD_FRACTION * len(times))).argmin()]
         return pool[times < border], pool[times >= border]
 
     def folds(self, pool: Rows, count: int) -> Rows:

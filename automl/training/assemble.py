@@ -14,7 +14,7 @@ from automl.errors import SpaceError
 from automl.records import Config, FailureReason
 from automl.search_space import Build
 from automl.training.failures import TrialFailure, as_failure, invalid_model
-from automl.training.losses import make_loss
+from automl.training.losses import make_losses
 
 _DEFAULT_LEARNING_RATE = 1e-3
 _EXPONENTIAL_END = 0.01  # fraction of the learning rate that is left at the epoch cap
@@ -41,9 +41,7 @@ def assemble(build: Build, config: Config, spec: DatasetSpec, *, total_steps: in
         raise as_failure(error, FailureReason.INVALID_MODEL) from error
     _check(model, spec)
     if not model.compiled:
-        model.compile(
-            optimizer=_optimizer(config, total_steps), loss=[make_loss(config, output) for output in spec.outputs]
-        )
+        model.compile(optimizer=_optimizer(config, total_steps), loss=make_losses(config, spec.outputs))
     return model
 
 
@@ -54,6 +52,8 @@ def _check(model: Any, spec: DatasetSpec) -> None:
         raise invalid_model(f"build returned a {type(model).__name__}, not a keras.Model")
     if not model.built or not getattr(model, "inputs", None):  # a subclass may be built and have none
         raise invalid_model("build returned a model without inputs: start it with input_layers(spec) or keras.Input")
+    if isinstance(getattr(model, "output", None), dict):  # a Sequential model has none
+        raise invalid_model("build returned a model with a dict of outputs: give a list, in the order of spec.outputs")
     _check_shapes("input", [tuple(one.shape[1:]) for one in model.inputs], [one.shape for one in spec.inputs])
     _check_shapes("output", [tuple(one.shape[1:]) for one in model.outputs], [(one.units,) for one in spec.outputs])
 

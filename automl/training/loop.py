@@ -112,15 +112,16 @@ class Evaluator:
         self._model = model
         self._rows = rows
         self._chosen = _indices(rows, chosen)
+        self._batch_size = min(_EVALUATION_ROWS, rows.most_rows)
         self._sweep = _compile_sweep(self._step, len(model.outputs))
 
     def trace(self) -> None:
         """Trace the evaluation now, so that its time is not counted as training."""
-        self._rows.trace(self._sweep, _EVALUATION_ROWS)
+        self._rows.trace(self._sweep, self._batch_size)
 
     def evaluate(self) -> Sweep:
         """Return loss and predictions for every row, in order."""
-        total, predictions = self._rows.run(self._sweep, self._chosen, _EVALUATION_ROWS)
+        total, predictions = self._rows.run(self._sweep, self._chosen, self._batch_size)
         return Sweep(loss=total / len(self._chosen), predictions=predictions, rows=self._chosen, metrics={})
 
     def _step(self, x: Any, y: Any, weights: Any = None) -> tuple[Any, tuple[Any, ...]]:

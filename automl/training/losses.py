@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from automl.dataset_spec import OutputSpec, Task
@@ -20,27 +20,34 @@ LOSSES: Mapping[Task, tuple[str, ...]] = {
 """What a config may name as `loss`, the default first. With several outputs a name counts for those that know it."""
 
 
-def make_loss(config: Config, output: OutputSpec) -> Any:
-    """Return the Keras loss of one output.
+def make_losses(config: Config, outputs: Sequence[OutputSpec]) -> list[Any]:
+    """Return the Keras loss of each output.
 
     Args:
-        config: Read are `loss`, and for classes `label_smoothing` (0 to 1).
-        output: The output.
+        config: Read are `loss`, and for classes `label_smoothing` (from 0 to below 1).
+        outputs: The dataset's outputs; what the config names must suit one of them at least.
 
     Raises:
-        TrialFailure: `invalid_model`, where no task knows the loss.
+        TrialFailure: `invalid_model`, where no output can be trained with what the config names.
     """
+    known = {name for output in outputs for name in LOSSES[output.task]}
+    if config.get("loss", next(iter(known))) not in known:
+        raise invalid_model(f"the loss {config['loss']!r} suits no output; known here: {', '.join(sorted(known))}")
+    smoothing = config.get("label_smoothing", 0.0)
+    if not 0 <= smoothing < 1 or (smoothing and all(output.task is Task.REGRESSION for output in outputs)):
+        raise invalid_model(f"label_smoothing goes with classes, from 0 to below 1, received {smoothing!r}")
+    return [_make_loss(config, output, smoothing) for output in outputs]
+
+
+def _make_loss(config: Config, output: OutputSpec, smoothing: float) -> Any:
     import keras
 
     known = LOSSES[output.task]
-    name = config.get("loss", known[0])
-    if name not in {one for names in LOSSES.values() for one in names}:
-        raise invalid_model(f"unknown loss {name!r}; known for {output.task}: {', '.join(known)}")
-    name = name if name in known else known[0]
+    name = config["loss"] if config.get("loss") in known else known[0]
     if output.task is Task.MULTICLASS:
-        return _of_classes(name, output.units, config.get("label_smoothing", 0.0))
+        return _of_classes(name, output.units, smoothing)
     if name == "crossentropy":
-        return keras.losses.BinaryCrossentropy(label_smoothing=config.get("label_smoothing", 0.0))
+        return keras.losses.BinaryCrossentropy(label_smoothing=smoothing)
     return keras.losses.get(name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,9 +17,7 @@ Metric: TypeAlias = Callable[[Array, Array], float]
 
 def accuracy(truth: Array, prediction: Array) -> float:
     """Return the share of right classes: (rows,) indices against (rows, classes), or 0/1 against probabilities."""
-    if prediction.shape != truth.shape:
-        return float(np.mean(prediction.argmax(axis=-1) == truth))
-    return float(np.mean((prediction > 0.5) == (truth > 0.5)))
+    return _counts(truth, prediction).accuracy
 
 
 def precision(truth: Array, prediction: Array) -> float:
@@ -26,20 +25,17 @@ def precision(truth: Array, prediction: Array) -> float:
 
     Of binary targets it is that of the positive class; of labels, the average over labels.
     """
-    hits, predicted, _ = _counts(truth, prediction)
-    return float(np.mean(_share(hits, predicted)))
+    return _counts(truth, prediction).precision
 
 
 def recall(truth: Array, prediction: Array) -> float:
     """Return the share of a class's rows that were found, averaged as for `precision`."""
-    hits, _, actual = _counts(truth, prediction)
-    return float(np.mean(_share(hits, actual)))
+    return _counts(truth, prediction).recall
 
 
 def f1(truth: Array, prediction: Array) -> float:
     """Return the harmonic mean of precision and recall of a class, averaged as for `precision`."""
-    hits, predicted, actual = _counts(truth, prediction)
-    return float(np.mean(_share(2 * hits, predicted + actual)))
+    return _counts(truth, prediction).f1
 
 
 def auc(truth: Array, prediction: Array) -> float:
@@ -93,7 +89,8 @@ METRICS: Mapping[Task, Mapping[str, Metric]] = {
     Task.MULTILABEL: _CLASSES,
 }
 
-_COSTLY = {(Task.MULTICLASS, "auc")}  # sorts every row once a class: too much for every epoch of every trial
+COSTLY = frozenset({(Task.MULTICLASS, "auc")})
+"""Metrics that sort every row once a class: too much for every epoch of every trial."""
 
 
 def in_target_units(values: Array, output: OutputSpec) -> Array:
@@ -124,9 +121,13 @@ def score(
     values = {}
     for truth, prediction, output in zip(truths, predictions, outputs, strict=True):
         raw_truth, raw_prediction = in_target_units(truth, output), in_target_units(prediction, output)
+        # The metrics of classes come from one count: of small networks, counting takes a fair share of an epoch.
+        counted = None if output.task is Task.REGRESSION else _counts(truth, prediction)
         for name, metric in METRICS[output.task].items():
             full_name = prefix + metric_name(output, name, outputs)
-            if (output.task, name) not in _COSTLY or full_name in wanted:
+            if hasattr(counted, name):
+                values[full_name] = getattr(counted, name)
+            elif (output.task, name) not in COSTLY or full_name in wanted:
                 values[full_name] = metric(raw_truth, raw_prediction)
     return values
 
@@ -153,15 +154,43 @@ def metric_name(output: OutputSpec, metric: str, outputs: Sequence[OutputSpec]) 
     return f"{output.name}_{metric}" if len(outputs) > 1 else metric
 
 
-def _counts(truth: Array, prediction: Array) -> tuple[Array, Array, Array]:
-    """Return, per class or label, how often it was rightly predicted, predicted, and there."""
+@dataclass(frozen=True)
+class _Counts:
+    """How often each class or label was rightly predicted, predicted, and there; and of how many answers."""
+
+    hits: Array
+    predicted: Array
+    actual: Array
+    right: int
+    answers: int
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.answers
+
+    @property
+    def precision(self) -> float:
+        return float(np.mean(_share(self.hits, self.predicted)))
+
+    @property
+    def recall(self) -> float:
+        return float(np.mean(_share(self.hits, self.actual)))
+
+    @property
+    def f1(self) -> float:
+        return float(np.mean(_share(2 * self.hits, self.predicted + self.actual)))
+
+
+def _counts(truth: Array, prediction: Array) -> _Counts:
     if prediction.shape == truth.shape:
         predicted, actual = prediction > 0.5, truth > 0.5
-        return (predicted & actual).sum(axis=0), predicted.sum(axis=0), actual.sum(axis=0)
+        right = int(np.count_nonzero(predicted == actual))
+        return _Counts((predicted & actual).sum(axis=0), predicted.sum(axis=0), actual.sum(axis=0), right, truth.size)
     classes = prediction.shape[-1]
-    chosen = prediction.argmax(axis=-1)
-    hits = np.bincount(truth[chosen == truth], minlength=classes)
-    return hits, np.bincount(chosen, minlength=classes), np.bincount(truth, minlength=classes)
+    pairs = truth.astype(np.intp) * classes + prediction.argmax(axis=-1)
+    confusion = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+    hits = confusion.diagonal()
+    return _Counts(hits, confusion.sum(axis=0), confusion.sum(axis=1), int(hits.sum()), len(truth))
 
 
 def _share(part: Array, whole: Array) -> Array:

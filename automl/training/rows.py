@@ -15,7 +15,7 @@ from automl.data import Split
 from automl.training.metrics import Array
 
 RESIDENT_SHARE = 0.1
-"""Share of the machine's memory that the rows of one split may take as tensors; larger ones are streamed."""
+"""Share of the memory that is free which the rows of one split may take as tensors; larger ones are streamed."""
 
 _CHUNK_BYTES = 128 * 2**20
 
@@ -29,6 +29,10 @@ class Rows(Protocol):
     def count(self) -> int:
         """Number of rows."""
 
+    @property
+    def most_rows(self) -> int:
+        """Rows that may be in memory at a time."""
+
     def trace(self, sweep: Any, batch_size: int) -> None:
         """Trace a sweep now, so that its time is not counted as training."""
 
@@ -41,10 +45,10 @@ def open_rows(split: Split, *, resident_bytes: float | None = None) -> Rows:
 
     Args:
         split: Its arrays; rows that do not belong to it are there too, since folds share their arrays.
-        resident_bytes: What fits; by default `RESIDENT_SHARE` of the machine's memory.
+        resident_bytes: What fits; by default `RESIDENT_SHARE` of the memory that is free.
     """
     arrays = [*split.inputs, *split.outputs, *([] if split.weights is None else [split.weights])]
-    most = RESIDENT_SHARE * psutil.virtual_memory().total if resident_bytes is None else resident_bytes
+    most = RESIDENT_SHARE * psutil.virtual_memory().available if resident_bytes is None else resident_bytes
     kind = ResidentRows if sum(array.nbytes for array in arrays) <= most else StreamedRows
     return kind(split.inputs, split.outputs, split.weights)
 
@@ -60,7 +64,7 @@ class ResidentRows:
             outputs: One array an output, shape (rows, ...), as the loss takes them.
             weights: Weights of the rows in the loss, shape (rows,), or None.
         """
-        self.count = len(inputs[0])
+        self.count = self.most_rows = len(inputs[0])
         self._data = _structured([_tensor(one) for one in _listed(inputs, outputs, weights)], len(inputs), len(outputs))
 
     def trace(self, sweep: Any, batch_size: int) -> None:
@@ -93,7 +97,7 @@ class StreamedRows:
         self._arrays = _listed(inputs, outputs, weights)
         self._sizes = len(inputs), len(outputs)
         row_bytes = sum(array.nbytes // max(1, self.count) for array in self._arrays)
-        self._chunk_rows = max(1, chunk_bytes // max(1, row_bytes))
+        self.most_rows = max(1, chunk_bytes // max(1, row_bytes))
 
     def trace(self, sweep: Any, batch_size: int) -> None:
         """Trace a sweep for chunks of any length."""
@@ -106,10 +110,13 @@ class StreamedRows:
         """Run a sweep chunk by chunk; chunks hold whole batches, so that batches are those of resident rows."""
         import tensorflow as tf
 
-        step = max(1, self._chunk_rows // batch_size) * batch_size
+        step = max(1, self.most_rows // batch_size) * batch_size
         chunks = tf.data.Dataset.from_generator(
             lambda: self._chunks(chosen, step), output_signature=tuple(self._specs())
         ).prefetch(1)
+        threads = tf.data.Options()
+        threads.threading.private_threadpool_size = 1  # beside the one thread between operations that workers have
+        chunks = chunks.with_options(threads)
         total, predictions = 0.0, []
         for tensors in chunks:
             rows = tf.range(tf.shape(tensors[0])[0])

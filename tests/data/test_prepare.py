@@ -418,3 +418,25 @@ def test_classes_of_a_regression_cannot_be_balanced(numbered: Numbered, cache: P
 def test_weights_that_are_all_zero_are_refused(numbered: Numbered, cache: Path) -> None:
     with pytest.raises(DataError, match="every training row has the weight 0"):
         _prepare(replace(numbered(np.linspace(0, 1, 50)), weights=np.zeros(50)), cache)
+
+
+def test_folds_in_time_say_how_many_rows_a_model_has_on_average(numbered: Numbered, cache: Path) -> None:
+    raw = replace(numbered(np.arange(200) % 2), times=np.arange(200.0))
+    prepared = prepare(raw, task=None, split_seed=0, cache=cache, folds=3)
+    trained = [prepared.split("train", fold=fold).rows for fold in range(3)]
+    assert trained == [40, 80, 120]
+    assert (prepared.spec.train_rows, prepared.spec.validation_rows, prepared.spec.test_rows) == (80, 40, 40)
+
+
+def test_groups_of_any_dtype_are_known_again(numbered: Numbered, cache: Path) -> None:
+    def fingerprint(shift: int) -> str:
+        groups = np.array([f"patient {(row + shift) // 10}" for row in range(200)], dtype=object)
+        return _prepare(replace(numbered(np.arange(200) % 2), groups=groups), cache).spec.fingerprint
+
+    assert fingerprint(0) == fingerprint(0) != fingerprint(5)
+
+
+def test_a_test_split_without_one_of_the_targets_is_refused() -> None:
+    x = np.arange(20.0)[:, None]
+    with pytest.raises(DataError, match="the test split has the targets 'a'; expected 'a', 'b'"):
+        raw_from_arrays("m", x, {"a": x[:, 0], "b": x[:, 0]}, x, {"a": x[:, 0]})

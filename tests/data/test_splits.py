@@ -133,10 +133,20 @@ def test_groups_stay_together(numbered: Numbered) -> None:
     assert sum(map(len, held)) == len(set(groups[pool.train]))
 
 
-@pytest.mark.parametrize(("count", "says"), [(2, "2 groups are left to split"), (1, "1 groups are left to split")])
+@pytest.mark.parametrize(("count", "says"), [(2, "rows have 2 groups"), (1, "rows have 1 groups")])
 def test_too_few_groups_are_refused(numbered: Numbered, count: int, says: str) -> None:
     with pytest.raises(DataError, match=says):
         _split(replace(numbered(np.arange(100) % 2), groups=np.arange(100) % count))
+
+
+def test_three_groups_are_one_for_each_split(numbered: Numbered) -> None:
+    groups = np.arange(90) % 3
+    rows = _split(replace(numbered(np.arange(90) // 45), groups=groups))
+    assert rows.test is not None
+    parts = [set(groups[part]) for part in (rows.train, rows.validation, rows.test)]
+    assert sorted(map(len, parts)) == [1, 1, 1]
+    given = _split(replace(numbered(np.arange(90) // 45, test_rows=9), groups=np.arange(90) % 2))
+    assert (len(given.train), len(given.validation)) == (45, 45)
 
 
 def test_later_rows_are_held_out(numbered: Numbered) -> None:
@@ -162,8 +172,17 @@ def test_rows_of_one_moment_stay_together(numbered: Numbered) -> None:
     assert sum(map(len, parts)) == len(set(times))
 
 
+@pytest.mark.parametrize(("rows_a_moment", "held"), [((100, 80, 20), (100, 80, 20)), ((20, 160, 20), (20, 160, 20))])
+def test_the_border_in_time_is_the_one_nearest_to_a_fifth(
+    numbered: Numbered, rows_a_moment: tuple[int, ...], held: tuple[int, ...]
+) -> None:
+    rows = _split(replace(numbered(np.arange(200) % 2), times=np.repeat([1.0, 2.0, 3.0], rows_a_moment)))
+    assert rows.test is not None
+    assert (len(rows.train), len(rows.validation), len(rows.test)) == held
+
+
 def test_times_that_cannot_be_split_are_refused(numbered: Numbered) -> None:
-    with pytest.raises(DataError, match=r"most rows are of one moment, 3\.0"):
+    with pytest.raises(DataError, match="rows have 1 different times"):
         _split(replace(numbered(np.arange(100) % 2), times=np.full(100, 3.0)))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import cloudpickle
 import pytest
 
+import automl
 from automl.dataset_spec import Task
 from automl.errors import SpaceError
 from automl.keras_tuner_discovery import main
@@ -18,6 +19,7 @@ from automl.keras_tuner_spaces import read_reference
 from automl.search_space import SearchSpace
 from automl.space_sources import find_space
 from automl.testing import check_config, example_spec, make_output, make_spec, numeric_input
+from automl.unions import own_fit
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,7 +80,7 @@ def test_the_example_has_the_parameters_and_conditions_that_it_asks_for(example:
     assert example.name == "DigitsHyperModel"
     assert example.build.names["dropout_rate"] == "dropout/rate"
     assert example.build.withheld == ("batch_size",)
-    assert callable(example.build.fit)
+    assert own_fit(example.build, example.default_config()) is not None
 
 
 def test_the_example_builds_models_that_keep_the_contract(example: SearchSpace, tmp_path: Path) -> None:
@@ -169,3 +171,32 @@ def test_a_file_of_two_functions_is_read_by_their_arguments(tmp_path: Path) -> N
     file.write_text("def build(hp):\n    pass\n\ndef other(config, spec):\n    pass\n")
     assert read_reference(f"{file}:other") is None
     assert read_reference("no_such_module:build") is None
+
+
+_TRAINED_BY_ITSELF = """
+import keras, keras_tuner
+
+class Marking(keras_tuner.HyperModel):
+    def build(self, hp):
+        model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10, activation="softmax")])
+        rate = hp.Float("rate", 0.001, 0.1, sampling="log")
+        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+        return model
+
+    def fit(self, hp, model, x, y, **kwargs):
+        with open("fitted", "a") as file:
+            file.write(f"{len(x)}\\n")
+        return model.fit(x, y, **kwargs)
+"""
+
+
+def test_a_search_in_worker_processes_trains_by_the_hypermodels_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "marking.py").write_text(_TRAINED_BY_ITSELF)
+    result = automl.search(
+        "digits", "marking.py:Marking", trials=1, epochs=2, workers=1, finalists=0, mlflow=False, home=tmp_path / "home"
+    )
+    assert len(result.best.epochs) == 2
+    assert "1149" in (tmp_path / "fitted").read_text().split()

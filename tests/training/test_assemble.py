@@ -149,3 +149,34 @@ def test_memory_that_runs_out_is_oom(digits: PreparedDataset) -> None:
         with pytest.raises(TrialFailure) as caught:
             assemble(build, {}, digits.spec, total_steps=1)
         assert caught.value.reason is FailureReason.OOM
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"loss": "huber"}, "the loss 'huber' suits no output; known here: crossentropy, mean_squared_error"),
+        ({"label_smoothing": 1.5}, "label_smoothing goes with classes, from 0 to below 1, received 1.5"),
+    ],
+)
+def test_a_loss_that_does_not_suit_is_refused(digits: PreparedDataset, config: Any, says: str) -> None:
+    with pytest.raises(TrialFailure, match=says):
+        assemble(_linear, config, digits.spec, total_steps=1)
+
+
+@pytest.mark.parametrize("config", [{"loss": "mean_squared_error"}, {"label_smoothing": 0.1}, {"gradient_clip": 1.0}])
+def test_losses_and_clipping_by_name_can_be_trained(digits: PreparedDataset, config: Any) -> None:
+    model = assemble(_linear, config, digits.spec, total_steps=9)
+    x, y = (np.asarray(part[0][:50]) for part in (digits.split("train").inputs, digits.split("train").outputs))
+    first, *_, last = (float(model.train_on_batch(x, y)) for _ in range(9))
+    assert last < first
+
+
+def test_a_dict_of_outputs_is_refused(digits: PreparedDataset) -> None:
+    def build(config: Any, spec: Any) -> Any:
+        import keras
+
+        model = _linear(config, spec)
+        return keras.Model(model.inputs, {"answer": model.outputs[0]})
+
+    with pytest.raises(TrialFailure, match="a dict of outputs: give a list"):
+        assemble(build, {}, digits.spec, total_steps=1)

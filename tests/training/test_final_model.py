@@ -12,8 +12,9 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score
 
-from automl.data import Batch, PreparedDataset, to_model_rows
-from automl.data.raw import ARRAY_FEATURE
+from automl.data import Batch, PreparedDataset, RawDataset, prepare, to_model_rows
+from automl.data.raw import ARRAY_FEATURE, ArrayRows
+from automl.dataset_spec import Column, ColumnKind
 from automl.export import save_final_model
 from automl.final_model import final_model
 from automl.finalists import score_on_test
@@ -132,6 +133,66 @@ def test_text_alone_is_one_input(reviews: PreparedDataset, tmp_path: Path) -> No
     (predicted,) = _outputs(model, rows)
     np.testing.assert_allclose(predicted, expected, atol=1e-5)
     assert isinstance(reviews.raw_example(), np.ndarray)
+
+
+def _built(data: PreparedDataset, name: str = "searched") -> Any:
+    import keras
+
+    inputs, x = input_layers(data.spec)
+    x = keras.layers.Dense(4, activation="tanh")(keras.layers.Flatten()(x))
+    return keras.Model(inputs, output_layers(x, data.spec), name=name)
+
+
+def _described(columns: dict[str, tuple[ColumnKind, np.ndarray]], targets: dict[str, np.ndarray]) -> RawDataset:
+    return RawDataset(
+        name="described",
+        columns=tuple(Column(name=name, kind=kind) for name, (kind, _) in columns.items()),
+        is_array=False,
+        train=ArrayRows({name: values for name, (_, values) in columns.items()}),
+        targets=targets,
+        content_hash="-".join([*columns, *targets]),
+    )
+
+
+_NUMBERS = np.arange(60.0)
+_LETTERS = np.array(list("abc") * 20, dtype=object)
+
+
+@pytest.mark.parametrize("kind", [ColumnKind.CATEGORY, ColumnKind.TEXT])
+def test_columns_without_any_value_in_training_make_no_trouble(kind: ColumnKind, tmp_path: Path) -> None:
+    empty = np.full(60, "", dtype=object)
+    raw = _described({"a": (kind, empty), "b": (ColumnKind.NUMBER, _NUMBERS)}, {"y": _NUMBERS % 2})
+    data = prepare(raw, task=None, split_seed=0, cache=tmp_path)
+    searched = _built(data)
+    batch: Batch = {"a": np.array(["", " ", "never seen"], dtype=object), "b": np.array([1.0, 2.0, 3.0])}
+    (predicted,) = _outputs(final_model(searched, data), to_model_rows(batch, data.spec))
+    (expected,) = _outputs(searched, _encoded(data, batch))
+    np.testing.assert_allclose(predicted, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("column", ["normalization", "normalization_1", "string_lookup", "concatenate", "mlp"])
+def test_columns_may_have_names_of_layers(column: str, tmp_path: Path) -> None:
+    import keras
+
+    keras.backend.clear_session()  # the names of layers start again
+    missing = np.where(_NUMBERS < 50, _NUMBERS, np.nan)
+    columns = {
+        column: (ColumnKind.CATEGORY, _LETTERS),
+        "b": (ColumnKind.NUMBER, missing),
+        "c": (ColumnKind.NUMBER, _NUMBERS),
+    }
+    data = prepare(_described(columns, {"y": _NUMBERS % 2}), task=None, split_seed=0, cache=tmp_path)
+    model = final_model(_built(data, "mlp"), data)
+    assert set(model.input) == {column, "b", "c"}
+
+
+def test_outputs_whose_names_keras_cannot_tell_apart_are_all_there(tmp_path: Path) -> None:
+    columns = {"b": (ColumnKind.NUMBER, _NUMBERS), "c": (ColumnKind.NUMBER, _NUMBERS % 7)}
+    raw = _described(columns, {"price (m)": _NUMBERS % 3, "price [m]": _NUMBERS * 1.5})
+    data = prepare(raw, task=None, split_seed=0, cache=tmp_path)
+    batch: Batch = {"b": np.array([1.0]), "c": np.array([2.0])}
+    found = final_model(_built(data), data).predict_on_batch(to_model_rows(batch, data.spec))
+    assert {name: values.shape for name, values in found.items()} == {"price__m_": (1, 3), "price__m__2": (1, 1)}
 
 
 def test_several_outputs_have_names(two_heads: PreparedDataset, tmp_path: Path) -> None:
