@@ -33,7 +33,9 @@ TIME_SHARE = 0.3  # of the whole budget, at most
 CLOSING_SECONDS = 8.0  # kept for the sealed test, saving the model and the last words to MLflow
 CLOSING_SHARE = 0.1  # of a small budget, at most
 _RESAMPLES = 1000
-_COSTLY_RESAMPLES = 200  # of a metric that takes a hundredth of a second
+_FEWEST_RESAMPLES = 100
+_RESAMPLED_ROWS = 50_000_000  # in all resamples together: a few seconds
+_COSTLY = 5  # times as long as a cheap metric
 _FRESH = 1_000_003  # sets finalists' seeds apart from those of trials
 
 
@@ -200,10 +202,16 @@ def _interval(
         (np.arange(len(truth)),),
         lambda rows: function(truth[rows], prediction[rows]),
         vectorized=False,
-        n_resamples=_COSTLY_RESAMPLES if is_costly else _RESAMPLES,
+        n_resamples=_resamples(len(truth) * (_COSTLY if is_costly else 1)),
+        batch=1,  # all resamples of a million rows at once would take 16 GB
         method="percentile",
         rng=np.random.default_rng(0),
     )
     # Resamples without one of the classes have no AUC; the interval is that of the others.
     low, high = np.nanquantile(found.bootstrap_distribution, [0.025, 0.975])
     return float(low), float(high)
+
+
+def _resamples(rows: int) -> int:
+    """Return how many resamples are drawn: fewer of many rows, which need fewer."""
+    return min(_RESAMPLES, max(_FEWEST_RESAMPLES, _RESAMPLED_ROWS // rows))

@@ -43,7 +43,7 @@ def test_create_makes_the_folders_and_a_stamp_and_may_be_repeated(home: Home) ->
     (home.studies / "kept").mkdir()
     home.create()
     assert home.study_names() == ["kept"]
-    assert json.loads((home.path / "automl.json").read_text()) == {"version": 1}
+    assert json.loads((home.path / "automl.json").read_text()) == {"version": 2}
     assert home.datasets.is_dir()
     assert home.mlflow_artifacts.is_dir()
 
@@ -59,8 +59,8 @@ def test_a_home_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_home_of_a_later_version_is_refused(home: Home) -> None:
-    (home.path / "automl.json").write_text('{"version": 2}')
-    with pytest.raises(RequestError, match="was made by version 2 of this folder's format, not 1"):
+    (home.path / "automl.json").write_text('{"version": 3}')
+    with pytest.raises(RequestError, match="was made by version 3 of this folder's format, not 2"):
         home.create()
 
 
