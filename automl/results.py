@@ -44,7 +44,7 @@ class Result:
         ```python
         result = automl.load_result("digits-mlp-001")
         print(result.best.config, result.test_score)
-        probabilities = result.model().predict(raw_rows)
+        table = result.predict(raw_rows)
         ```
     """
 
@@ -112,7 +112,9 @@ class Result:
     def model(self) -> Any:
         """Return the final `keras.Model`: raw rows in, probabilities or values in the target's units out.
 
-        Class probabilities are in the order of `record.dataset.output.labels`.
+        It takes an array, or a dict of columns of shape (rows, 1); Keras's `predict` takes no strings, but
+        `predict_on_batch` does, and so does `Result.predict`. Class probabilities are in the order of
+        `record.dataset.output.labels`.
 
         Raises:
             RequestError: The study has no final model.

@@ -72,12 +72,10 @@ def next_commands(records: Sequence[StudyRecord], common: Common) -> str:
     home = "" if common.home.path == Home().path else f" --home {shlex.quote(str(common.home.path))}"
     storage = f" --storage {shlex.quote(common.storage)}" if common.storage else ""
     names = " ".join(record.name for record in records)
-    where = (f", home={str(common.home.path)!r}" if home else "") + (f", storage={common.storage!r}" if storage else "")
-    load = f"automl.load_result({records[0].name!r}{where})"
     rows = [
         [f"automl report {names}{home}{storage}", "the whole search as one HTML page"],
         [f"automl ui{home}", "compare the runs in MLflow"],
-        [f'python -c "import automl; {load}.model().summary()"', "the model, ready to predict from raw rows"],
+        [f"automl predict {records[0].name} FILE{home}{storage}", "classes and probabilities, or values, of raw rows"],
     ]
     return "next:\n" + "\n".join(f"  {line}" for line in text_table(rows[0], rows[1:]).splitlines())
 

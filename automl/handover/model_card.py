@@ -146,14 +146,15 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _use(spec: DatasetSpec) -> str:
-    """Return the lines that call the model with one row of zeros or empty strings."""
-    if not spec.columns or len(spec.raw_inputs) == 1:
-        return (
-            f"rows = ...  # float32, shape (rows, {', '.join(map(str, spec.raw_inputs[0].shape))})\nmodel.predict(rows)"
-        )
+    """Return the lines that call the model with rows."""
+    has_text = any(one.dtype == "string" for one in spec.raw_inputs)
+    call = "model.predict_on_batch(rows)  # Keras's predict takes no strings" if has_text else "model.predict(rows)"
     first = spec.raw_inputs[0]
+    if len(spec.raw_inputs) == 1:
+        holds = "strings" if has_text else "float32"
+        return f"rows = ...  # {holds}, shape (rows, {', '.join(map(str, first.shape))})\n{call}"
     kinds = f"columns of shape (rows, 1) by name, such as {first.name!r}; numbers float32, texts strings"
-    return f"rows = {{...}}  # {kinds}\nmodel.predict(rows)"
+    return f"rows = {{...}}  # {kinds}\n{call}"
 
 
 def _versions() -> dict[str, str]:
