@@ -68,15 +68,19 @@ def _counts(record: StudyRecord) -> str:
 
 
 def next_commands(records: Sequence[StudyRecord], common: Common) -> str:
-    """Return the next three commands that a person would want."""
+    """Return the next commands that a person would want."""
     home = "" if common.home.path == Home().path else f" --home {shlex.quote(str(common.home.path))}"
     storage = f" --storage {shlex.quote(common.storage)}" if common.storage else ""
     names = " ".join(record.name for record in records)
     rows = [
         [f"automl report {names}{home}{storage}", "the whole search as one HTML page"],
         [f"automl ui{home}", "compare the runs in MLflow"],
-        [f"automl predict {records[0].name} FILE{home}{storage}", "classes and probabilities, or values, of raw rows"],
     ]
+    predictable = next((record.name for record in records if record.final is not None), None)
+    if predictable is not None:
+        rows += [
+            [f"automl predict {predictable} FILE{home}{storage}", "classes and probabilities, or values, of raw rows"]
+        ]
     return "next:\n" + "\n".join(f"  {line}" for line in text_table(rows[0], rows[1:]).splitlines())
 
 
