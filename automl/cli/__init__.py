@@ -24,13 +24,13 @@ _INTERRUPTED = 130
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="keras-automl", prog_name="automl")
 def cli() -> None:
-    r"""Find the best Keras architecture for a dataset by a deadline, and show how it was found.
+    """Find the best Keras architecture for a dataset by a deadline, and show how it was found.
 
     \b
     automl search digits                      the main job
-    automl search my.csv --target price       a table of numbers
+    automl search my.csv --target price       a table
     automl report                             what was found, as one HTML page
-    """
+    """  # noqa: D301 - click wants the character itself, which keeps the lines apart
 
 
 for command in (search, resume, status, best, report, predict, export, delete, spaces, datasets, ui, doctor):
