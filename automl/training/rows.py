@@ -6,6 +6,7 @@ Both give a compiled sweep the very same batches, so that what a model learns do
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,13 +14,12 @@ import psutil
 
 from automl.data import Split
 from automl.training.metrics import Array
+from automl.training.sweeps import CompiledSweep, Sums, structured
 
 RESIDENT_SHARE = 0.1
 """Share of the memory that is free which the rows of one split may take as tensors; larger ones are streamed."""
 
 _CHUNK_BYTES = 128 * 2**20
-
-Sums = tuple[float, tuple[Array, ...]]
 
 
 class Rows(Protocol):
@@ -33,10 +33,10 @@ class Rows(Protocol):
     def most_rows(self) -> int:
         """Rows that may be in memory at a time."""
 
-    def trace(self, sweep: Any, batch_size: int) -> None:
-        """Trace a sweep now, so that its time is not counted as training."""
+    def trace(self, sweep: CompiledSweep, chosen: Array, batch_size: int) -> None:
+        """Trace a sweep over the chosen rows now, so that its time is not counted as training."""
 
-    def run(self, sweep: Any, chosen: Array, batch_size: int) -> Sums:
+    def run(self, sweep: CompiledSweep, chosen: Array, batch_size: int) -> Sums:
         """Run a sweep over the chosen rows in their order; return the summed loss and the predictions."""
 
 
@@ -65,20 +65,15 @@ class ResidentRows:
             weights: Weights of the rows in the loss, shape (rows,), or None.
         """
         self.count = self.most_rows = len(inputs[0])
-        self._data = _structured([_tensor(one) for one in _listed(inputs, outputs, weights)], len(inputs), len(outputs))
+        self._data = structured([_tensor(one) for one in _listed(inputs, outputs, weights)], len(inputs), len(outputs))
 
-    def trace(self, sweep: Any, batch_size: int) -> None:
+    def trace(self, sweep: CompiledSweep, chosen: Array, batch_size: int) -> None:
         """Trace a sweep for these rows."""
-        import tensorflow as tf
+        sweep.trace(self._data, len(chosen), batch_size)
 
-        sweep.get_concrete_function(self._data, tf.TensorSpec([None], "int32"), tf.constant(batch_size))
-
-    def run(self, sweep: Any, chosen: Array, batch_size: int) -> Sums:
+    def run(self, sweep: CompiledSweep, chosen: Array, batch_size: int) -> Sums:
         """Run a sweep in one call."""
-        import tensorflow as tf
-
-        total, predictions = sweep(self._data, tf.constant(chosen), tf.constant(batch_size))
-        return float(total), tuple(one.numpy() for one in predictions)
+        return sweep.run(self._data, chosen, batch_size)
 
 
 class StreamedRows:
@@ -99,31 +94,26 @@ class StreamedRows:
         row_bytes = sum(array.nbytes // max(1, self.count) for array in self._arrays)
         self.most_rows = max(1, chunk_bytes // max(1, row_bytes))
 
-    def trace(self, sweep: Any, batch_size: int) -> None:
-        """Trace a sweep for chunks of any length."""
-        import tensorflow as tf
+    def trace(self, sweep: CompiledSweep, chosen: Array, batch_size: int) -> None:
+        """Trace a sweep for whole chunks, and for the last one, which is smaller."""
+        step = self._chunk_rows(batch_size)
+        for rows in {min(step, len(chosen)), len(chosen) % step} - {0}:
+            # Shapes and types of a chunk without its memory.
+            parts = [np.broadcast_to(np.zeros((), array.dtype), (rows, *array.shape[1:])) for array in self._arrays]
+            sweep.trace(structured(parts, *self._sizes), rows, batch_size)
 
-        data = _structured(self._specs(), *self._sizes)
-        sweep.get_concrete_function(data, tf.TensorSpec([None], "int32"), tf.constant(batch_size))
-
-    def run(self, sweep: Any, chosen: Array, batch_size: int) -> Sums:
+    def run(self, sweep: CompiledSweep, chosen: Array, batch_size: int) -> Sums:
         """Run a sweep chunk by chunk; chunks hold whole batches, so that batches are those of resident rows."""
-        import tensorflow as tf
-
-        step = max(1, self.most_rows // batch_size) * batch_size
-        chunks = tf.data.Dataset.from_generator(
-            lambda: self._chunks(chosen, step), output_signature=tuple(self._specs())
-        ).prefetch(1)
-        threads = tf.data.Options()
-        threads.threading.private_threadpool_size = 1  # beside the one thread between operations that workers have
-        chunks = chunks.with_options(threads)
         total, predictions = 0.0, []
-        for tensors in chunks:
-            rows = tf.range(tf.shape(tensors[0])[0])
-            loss, parts = sweep(_structured(list(tensors), *self._sizes), rows, tf.constant(batch_size))
-            total += float(loss)
-            predictions.append([one.numpy() for one in parts])
+        for chunk in _prefetched(self._chunks(chosen, self._chunk_rows(batch_size))):
+            rows = np.arange(len(chunk[0]), dtype="int32")
+            loss, parts = sweep.run(structured(chunk, *self._sizes), rows, batch_size)
+            total += loss
+            predictions.append(parts)
         return total, tuple(np.concatenate(parts) for parts in zip(*predictions, strict=True))
+
+    def _chunk_rows(self, batch_size: int) -> int:
+        return max(1, self.most_rows // batch_size) * batch_size
 
     def _chunks(self, chosen: Array, step: int) -> Iterator[tuple[Array, ...]]:
         for start in range(0, len(chosen), step):
@@ -133,10 +123,14 @@ class StreamedRows:
             back[order] = np.arange(len(order))
             yield tuple(np.asarray(array[rows[order]])[back] for array in self._arrays)
 
-    def _specs(self) -> list[Any]:
-        import tensorflow as tf
 
-        return [tf.TensorSpec([None, *array.shape[1:]], array.dtype.name) for array in self._arrays]
+def _prefetched(chunks: Iterator[tuple[Array, ...]]) -> Iterator[tuple[Array, ...]]:
+    """Yield chunks, the next of which a thread reads meanwhile."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = reader.submit(next, chunks, None)
+            yield chunk
 
 
 def _listed(inputs: Sequence[Array], outputs: Sequence[Array], weights: Array | None) -> list[Array]:
@@ -144,16 +138,6 @@ def _listed(inputs: Sequence[Array], outputs: Sequence[Array], weights: Array | 
 
 
 def _tensor(array: Array) -> Any:
-    import tensorflow as tf
+    import keras
 
-    return tf.constant(array)
-
-
-def _structured(parts: Sequence[Any], inputs: int, outputs: int) -> tuple[Any, ...]:
-    """Return (x, y) or (x, y, weights), each x and y a list only where there are several."""
-    x, y, weights = parts[:inputs], parts[inputs : inputs + outputs], parts[inputs + outputs :]
-    return (_alone(x), _alone(y), *weights)
-
-
-def _alone(parts: Sequence[Any]) -> Any:
-    return parts[0] if len(parts) == 1 else list(parts)
+    return keras.ops.convert_to_tensor(array)

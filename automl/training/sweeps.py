@@ -1,0 +1,58 @@
+"""A sweep: one pass over rows, batch after batch, in one compiled call of Keras's backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
+
+from automl.training.metrics import Array
+
+Data: TypeAlias = tuple[Any, ...]
+"""Inputs, targets and perhaps weights of rows, as a step takes them; an array each, or a list of several."""
+
+Sums: TypeAlias = tuple[float, tuple[Array, ...]]
+"""The sum over rows of the batch losses, as `fit` weights them, and the predictions row after row."""
+
+
+class CompiledSweep(Protocol):
+    """Calls a model's step for one batch of rows after the other."""
+
+    def trace(self, data: Data, row_count: int, batch_size: int) -> None:
+        """Compile for so many rows of data of these shapes and types, so that its time is not counted as training."""
+
+    def run(self, data: Data, rows: Array, batch_size: int) -> Sums:
+        """Go over the rows of these indices, in their order; the last batch is smaller where they do not divide."""
+
+
+def training_sweep(model: Any, *, own_step: bool) -> CompiledSweep:
+    """Return a sweep that trains a model.
+
+    Args:
+        model: A compiled `keras.Model`, its optimizer built.
+        own_step: The model's own `train_step` is taken, which shows no predictions.
+    """
+    from automl.training import tensorflow_sweeps
+
+    return tensorflow_sweeps.training_sweep(model, own_step=own_step)
+
+
+def evaluation_sweep(model: Any) -> CompiledSweep:
+    """Return a sweep that evaluates a compiled `keras.Model`, and changes nothing in it; rows weigh alike."""
+    from automl.training import tensorflow_sweeps
+
+    return tensorflow_sweeps.evaluation_sweep(model)
+
+
+def structured(parts: Sequence[Any], inputs: int, outputs: int) -> Data:
+    """Return (x, y) or (x, y, weights), each x and y a list only where there are several."""
+    x, y, weights = parts[:inputs], parts[inputs : inputs + outputs], parts[inputs + outputs :]
+    return (_alone(x), _alone(y), *weights)
+
+
+def _alone(parts: Sequence[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else list(parts)
+
+
+def as_tuple(prediction: Any) -> tuple[Any, ...]:
+    """Return a model's outputs as a tuple, also where there is one."""
+    return tuple(prediction) if isinstance(prediction, list | tuple) else (prediction,)

@@ -1,0 +1,112 @@
+"""Sweeps by TensorFlow: a `tf.function` whose loop over the batches is part of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from automl.training.metrics import Array
+from automl.training.sweeps import Data, Sums, as_tuple
+
+_Step: TypeAlias = Callable[..., tuple[Any, tuple[Any, ...]]]
+
+
+def training_sweep(model: Any, *, own_step: bool) -> TensorflowSweep:
+    """Return a sweep that trains a model; arguments as for `sweeps.training_sweep`."""
+    if own_step:
+        return TensorflowSweep(_own_step(model), 0)
+    return TensorflowSweep(_train_step(model), len(model.outputs))
+
+
+def evaluation_sweep(model: Any) -> TensorflowSweep:
+    """Return a sweep that evaluates a model."""
+    return TensorflowSweep(_evaluation_step(model), len(model.outputs))
+
+
+class TensorflowSweep:
+    """A step, called for one batch after the other in one `tf.function`."""
+
+    def __init__(self, step: _Step, output_count: int) -> None:
+        """Trace nothing yet.
+
+        Args:
+            step: Takes x, y and perhaps weights of a batch; returns its loss and predictions.
+            output_count: How many predictions it returns.
+        """
+        self._function = _compile(step, output_count)
+
+    def trace(self, data: Data, row_count: int, batch_size: int) -> None:
+        """Trace the sweep; the trace suits any number of rows and any batch size."""
+        import tensorflow as tf
+
+        specs = tf.nest.map_structure(lambda one: tf.TensorSpec([None, *one.shape[1:]], one.dtype), data)
+        self._function.get_concrete_function(specs, tf.TensorSpec([None], "int32"), tf.constant(batch_size))
+
+    def run(self, data: Data, rows: Array, batch_size: int) -> Sums:
+        """Run the sweep in one call."""
+        import tensorflow as tf
+
+        tensors = tf.nest.map_structure(tf.convert_to_tensor, data)
+        total, predictions = self._function(tensors, tf.constant(rows), tf.constant(batch_size))
+        return float(total), tuple(one.numpy() for one in predictions)
+
+
+def _train_step(model: Any) -> _Step:
+    """Return the step of `keras.Model.train_step`, less its metrics."""
+    import tensorflow as tf
+
+    def step(x: Any, y: Any, weights: Any = None) -> tuple[Any, tuple[Any, ...]]:
+        with tf.GradientTape() as tape:
+            prediction = model(x, training=True)
+            loss = model.compute_loss(x=x, y=y, y_pred=prediction, sample_weight=weights, training=True)
+            scaled = model.optimizer.scale_loss(loss)
+        variables = model.trainable_weights
+        model.optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
+        return loss, as_tuple(prediction)
+
+    return step
+
+
+def _own_step(model: Any) -> _Step:
+    import tensorflow as tf
+
+    def step(x: Any, y: Any, weights: Any = None) -> tuple[Any, tuple[Any, ...]]:
+        results = model.train_step((x, y) if weights is None else (x, y, weights))
+        return tf.cast(results.get("loss", 0.0), "float32"), ()
+
+    return step
+
+
+def _evaluation_step(model: Any) -> _Step:
+    def step(x: Any, y: Any, weights: Any = None) -> tuple[Any, tuple[Any, ...]]:
+        prediction = model(x, training=False)
+        loss = model.compute_loss(x=x, y=y, y_pred=prediction, training=False)
+        return loss, as_tuple(prediction)
+
+    return step
+
+
+def _compile(step: _Step, output_count: int) -> Any:
+    """Return a compiled function of (data, rows, batch size) that calls `step` for one batch of rows after the other.
+
+    It gives the sum over rows of the batch losses, as `fit` weights them, and the predictions row after row. The
+    batch size is no part of its signature: the smaller last batch, and any other batch size, run in the same trace.
+    """
+    import tensorflow as tf
+
+    def sweep(data: Any, rows: Any, batch_size: Any) -> Any:
+        row_count = tf.shape(rows)[0]
+        batches = (row_count + batch_size - 1) // batch_size
+        collected = tuple(tf.TensorArray("float32", size=batches, infer_shape=False) for _ in range(output_count))
+        total = tf.constant(0.0)
+        for batch in tf.range(batches):
+            chosen = rows[batch * batch_size : (batch + 1) * batch_size]
+            loss, predictions = step(*tf.nest.map_structure(lambda whole: tf.gather(whole, chosen), data))  # noqa: B023
+            total += tf.cast(loss, "float32") * tf.cast(tf.shape(chosen)[0], "float32")
+            collected = tuple(
+                array.write(batch, tf.cast(one, "float32")) for array, one in zip(collected, predictions, strict=True)
+            )
+        return total, tuple(array.concat() for array in collected)
+
+    # No XLA: on CPUs it is slower here and draws other random numbers than `fit` does.
+    return tf.function(sweep, jit_compile=False)
