@@ -9,6 +9,7 @@ be STOP, that epoch is dropped and never reported. What is reported is the same 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import signal
 import sys
@@ -27,6 +28,7 @@ from automl.errors import AutomlError, SurroundingsError
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
 from automl.records import Config, Decision, TrialResult, TrialState
 from automl.search_space import Build
+from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
 from automl.training.run_trial import Trial, run_trial
 from automl.unions import own_fit
@@ -53,6 +55,9 @@ def _import_keras(threads: int) -> None:
         tf.config.experimental.set_memory_growth(gpu, True)
     import keras  # noqa: F401 - imported here, so that the first trial does not pay for it
 
+    # What the imports made stays for good: a collection, of which every new model makes one, need not look through it.
+    gc.freeze()
+
 
 def _serve(connection: Connection) -> None:
     while True:
@@ -61,8 +66,9 @@ def _serve(connection: Connection) -> None:
                 sys.path[:] = [*sys.path, *(one for one in prepare.import_path if one not in sys.path)]
                 data = PreparedDataset.open(Path(prepare.prepared_folder))
                 build: Build = _DeferredBuild(prepare.build)
+                graphs = Graphs()
             case RunTrial(job):
-                _run(connection, job, run_trial(job, build, data))
+                _run(connection, job, run_trial(job, build, data, graphs))
             case Call(function, arguments):
                 connection.send(_call(function, build, data, arguments))
             case Decide():

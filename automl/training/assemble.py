@@ -35,13 +35,26 @@ def assemble(build: Build, config: Config, spec: DatasetSpec, *, total_steps: in
         TrialFailure: `invalid_model`, where the builder raises, returns no model, or one whose inputs or outputs do
             not fit the dataset; `oom` where it runs out of memory.
     """
+    return compile_model(_checked(build, config, spec), config, spec, total_steps=total_steps)
+
+
+def compile_model(network: Any, config: Config, spec: DatasetSpec, *, total_steps: int) -> Any:
+    """Compile what a builder returned, unless it has done so itself, and return it; arguments as for `assemble`.
+
+    Raises:
+        TrialFailure: `invalid_model`, where the config names an optimizer, schedule or loss that there is not.
+    """
+    if not network.compiled:
+        network.compile(optimizer=make_optimizer(config, total_steps), loss=make_losses(config, spec.outputs))
+    return network
+
+
+def _checked(build: Build, config: Config, spec: DatasetSpec) -> Any:
     try:
         model = build(config, spec)
     except Exception as error:
         raise as_failure(error, FailureReason.INVALID_MODEL) from error
     _check(model, spec)
-    if not model.compiled:
-        model.compile(optimizer=_optimizer(config, total_steps), loss=make_losses(config, spec.outputs))
     return model
 
 
@@ -65,13 +78,23 @@ def _check_shapes(what: str, received: list[tuple[int, ...]], expected: list[tup
         )
 
 
-def _optimizer(config: Config, total_steps: int) -> Any:
+def make_optimizer(config: Config, total_steps: Any, *, sgd: Any = None) -> Any:
+    """Return the optimizer that a config names.
+
+    Args:
+        config: Its numbers may be variables, but for the momentum.
+        total_steps: Steps that the schedule runs over; may be a variable.
+        sgd: A class to be used instead of Keras's SGD.
+
+    Raises:
+        TrialFailure: `invalid_model`, where there is no such optimizer or schedule.
+    """
     import keras
 
     known = {
         "adam": keras.optimizers.Adam,
         "adamw": keras.optimizers.AdamW,
-        "sgd": keras.optimizers.SGD,
+        "sgd": sgd or keras.optimizers.SGD,
         "rmsprop": keras.optimizers.RMSprop,
         "adagrad": keras.optimizers.Adagrad,
     }
@@ -86,14 +109,30 @@ def _optimizer(config: Config, total_steps: int) -> Any:
     return known[name](_learning_rate(config, total_steps), **arguments)
 
 
-def _learning_rate(config: Config, total_steps: int) -> Any:
+def learning_rate_of(config: Config) -> Any:
+    """Return the rate with which a config's training begins."""
+    return config.get("learning_rate", _DEFAULT_LEARNING_RATE)
+
+
+def _constant(rate: Any) -> Any:
+    """Return a schedule that reads a variable, which optimizers do not take as it is."""
+    import keras
+
+    class Constant(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+        def __call__(self, step: Any) -> Any:
+            return keras.ops.convert_to_tensor(rate)
+
+    return Constant()
+
+
+def _learning_rate(config: Config, total_steps: Any) -> Any:
     import keras
 
     schedules = keras.optimizers.schedules
-    rate = config.get("learning_rate", _DEFAULT_LEARNING_RATE)
+    rate = learning_rate_of(config)
     match config.get("learning_rate_schedule", "constant"):
         case "constant":
-            return rate
+            return rate if isinstance(rate, float) else _constant(rate)
         case "cosine":
             return schedules.CosineDecay(rate, total_steps)
         case "exponential":
@@ -112,6 +151,22 @@ def build_model(build: Build, config: Config, seed: int, spec: DatasetSpec, epoc
     Raises:
         TrialFailure: See `assemble`.
     """
+    network = build_network(build, config, seed, spec)
+    return compile_model(network, config, spec, total_steps=steps_until_cap(config, spec, epochs))
+
+
+def steps_until_cap(config: Config, spec: DatasetSpec, epochs: int) -> int:
+    """Return the optimizer steps of so many epochs."""
+    batch_size = config.get("batch_size", DEFAULT_BATCH_SIZE)
+    return max(1, epochs * math.ceil(spec.train_rows / int(batch_size)))
+
+
+def build_network(build: Build, config: Config, seed: int, spec: DatasetSpec) -> Any:
+    """Return the `keras.Model` of a config as its builder returns it, its weights drawn from `seed`.
+
+    Raises:
+        TrialFailure: See `assemble`.
+    """
     import keras
 
     keras.backend.clear_session()
@@ -119,8 +174,7 @@ def build_model(build: Build, config: Config, seed: int, spec: DatasetSpec, epoc
     # second) and which Keras's own layers and initialisers do not use.
     random.seed(seed)
     np.random.seed(seed)
-    batch_size = config.get("batch_size", DEFAULT_BATCH_SIZE)
-    return assemble(build, config, spec, total_steps=max(1, epochs * math.ceil(spec.train_rows / batch_size)))
+    return _checked(build, config, spec)
 
 
 def check_build(build: Build, prepared: PreparedDataset, *, config: Config) -> None:

@@ -1,15 +1,20 @@
-"""`CompiledModel`: one model trained by our compiled epochs, on the rows of one split or fold."""
+"""`CompiledModel`: one model trained by our compiled epochs, on the rows of one split or fold.
+
+Its graph may be that of other models too, so it puts its own state into it before anything else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import MutableMapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from automl.data import PreparedDataset, Split
 from automl.search_space import Build
-from automl.training.assemble import DEFAULT_BATCH_SIZE, build_model
+from automl.training.assemble import DEFAULT_BATCH_SIZE, build_network, steps_until_cap
+from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
 from automl.training.loop import Evaluator, Sweep, TrainingLoop
 from automl.training.metrics import score
@@ -20,20 +25,25 @@ from automl.training.weights import save_weights
 class CompiledModel:
     """One model, the rows that it trains on, and those that validate it."""
 
-    def __init__(self, job: TrialJob, data: PreparedDataset, *, fold: int | None, seed: int, epochs: int) -> None:
+    def __init__(
+        self, job: TrialJob, data: PreparedDataset, graphs: Graphs, *, fold: int | None, seed: int, epochs: int
+    ) -> None:
         """Open the splits; nothing is built yet.
 
         Args:
             job: What to train.
             data: The prepared dataset; its test split is not read.
+            graphs: The worker's graphs, among which there may be one for this model.
             fold: The fold that validates; None for the dataset's own validation split.
             seed: Seed of weights, dropout and shuffling.
             epochs: Epochs that schedules run over.
         """
         self._job = job
         self._spec = data.spec
+        self._graphs = graphs
         self._seed = seed
         self._epochs = epochs
+        self._ended = ExitStack()
         self._train, self._validation = data.split("train", fold=fold), data.split("validation", fold=fold)
 
     def build(self, build: Build) -> int:
@@ -42,23 +52,37 @@ class CompiledModel:
         Raises:
             TrialFailure: See `assemble`.
         """
-        self._model = build_model(build, self._job.config, self._seed, self._spec, self._epochs)
-        return int(self._model.count_params())
+        config = self._job.config
+        network = build_network(build, config, self._seed, self._spec)
+        total_steps = steps_until_cap(config, self._spec, self._epochs)
+        self._graph, self._state = self._graphs.open(network, config, self._spec, total_steps)
+        self._graph.enter(self._state)
+        self._ended.callback(self._graph.leave, self._state)
+        return int(network.count_params())
 
     def trace(self, shared: MutableMapping[str, Rows]) -> None:
         """Open the rows, once for all folds that share them, and trace the epoch."""
         batch_size = self._job.config.get("batch_size", DEFAULT_BATCH_SIZE)
         train, validation = (_opened(split, shared) for split in (self._train, self._validation))
-        self._loop = TrainingLoop(self._model, train, batch_size=batch_size, seed=self._seed, chosen=self._train.chosen)
-        self._evaluator = Evaluator(self._model, validation, chosen=self._validation.chosen)
+        graph = self._graph
+        self._loop = TrainingLoop(
+            graph.model,
+            train,
+            batch_size=batch_size,
+            seed=self._seed,
+            chosen=self._train.chosen,
+            sweep=graph.training,
+        )
+        self._evaluator = Evaluator(graph.model, validation, chosen=self._validation.chosen, sweep=graph.evaluation)
         self._loop.trace()
         self._evaluator.trace()
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Train on every row once, evaluate on the validation rows, and return the metrics."""
+        self._graph.enter(self._state)
         metrics = self._metrics(self._loop.train_epoch(epoch), self._train, "")
         metrics |= self._metrics(self._evaluator.evaluate(), self._validation, "val_")
-        metrics["learning_rate"] = float(self._model.optimizer.learning_rate)
+        metrics["learning_rate"] = float(self._graph.model.optimizer.learning_rate)
         return metrics
 
     def has_ended(self) -> bool:
@@ -67,10 +91,12 @@ class CompiledModel:
 
     def save_weights(self, path: Path) -> None:
         """Write the weights as they are."""
-        save_weights(self._model, path)
+        self._graph.enter(self._state)
+        save_weights(self._graph.model, path)
 
     def close(self) -> None:
-        """Do nothing: there is nothing to end."""
+        """Leave the graph to others."""
+        self._ended.close()
 
     def _metrics(self, sweep: Sweep, split: Split, prefix: str) -> dict[str, float]:
         metrics = {f"{prefix}{name}": value for name, value in sweep.metrics.items()}

@@ -18,7 +18,7 @@ import numpy as np
 
 from automl.training.metrics import Array
 from automl.training.rows import Rows
-from automl.training.sweeps import evaluation_sweep, training_sweep
+from automl.training.sweeps import CompiledSweep, evaluation_sweep, overrides_train_step, training_sweep
 
 _EVALUATION_ROWS = 2048  # a batch of evaluation; large, but small enough for convolutions on images
 
@@ -44,7 +44,16 @@ class Sweep:
 class TrainingLoop:
     """Trains one compiled model."""
 
-    def __init__(self, model: Any, rows: Rows, *, batch_size: int, seed: int, chosen: Array | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        rows: Rows,
+        *,
+        batch_size: int,
+        seed: int,
+        chosen: Array | None = None,
+        sweep: CompiledSweep | None = None,
+    ) -> None:
         """Prepare the sweep; nothing is traced before the first epoch.
 
         Args:
@@ -53,6 +62,7 @@ class TrainingLoop:
             batch_size: Rows a step; the last batch of an epoch is smaller where the rows do not divide.
             seed: Seed of the order of the rows.
             chosen: Indices of the rows to train on; None for all.
+            sweep: The model's training sweep, where there is one already.
         """
         self._model = model
         self._rows = rows
@@ -60,8 +70,8 @@ class TrainingLoop:
         self._batch_size = batch_size
         self._seed = seed
         model.optimizer.build(model.trainable_variables)
-        self._own_step = _overrides_train_step(model)
-        self._sweep = training_sweep(model, own_step=self._own_step)
+        self._own_step = overrides_train_step(model)
+        self._sweep = sweep or training_sweep(model)
 
     def trace(self) -> None:
         """Trace the epoch now, so that its time is not counted as training."""
@@ -88,13 +98,14 @@ class TrainingLoop:
 class Evaluator:
     """Evaluates one compiled model in large batches, all rows alike."""
 
-    def __init__(self, model: Any, rows: Rows, *, chosen: Array | None = None) -> None:
+    def __init__(
+        self, model: Any, rows: Rows, *, chosen: Array | None = None, sweep: CompiledSweep | None = None
+    ) -> None:
         """Prepare the sweep; arguments as for `TrainingLoop`."""
-        self._model = model
         self._rows = rows
         self._chosen = _indices(rows, chosen)
         self._batch_size = min(_EVALUATION_ROWS, rows.most_rows)
-        self._sweep = evaluation_sweep(model)
+        self._sweep = sweep or evaluation_sweep(model)
 
     def trace(self) -> None:
         """Trace the evaluation now, so that its time is not counted as training."""
@@ -108,9 +119,3 @@ class Evaluator:
 
 def _indices(rows: Rows, chosen: Array | None) -> Array:
     return (np.arange(rows.count) if chosen is None else np.asarray(chosen)).astype("int32")
-
-
-def _overrides_train_step(model: Any) -> bool:
-    import keras
-
-    return type(model).train_step is not keras.Model.train_step

@@ -14,19 +14,21 @@ from automl.data import PreparedDataset
 from automl.records import Decision, EpochReport, FailureReason, TrialResult, TrialState
 from automl.search_space import Build
 from automl.training.failures import as_failure
+from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
 from automl.training.trainer import Trainer
 
 Trial = Generator[EpochReport, Decision, TrialResult]
 
 
-def run_trial(job: TrialJob, build: Build, data: PreparedDataset) -> Trial:
+def run_trial(job: TrialJob, build: Build, data: PreparedDataset, graphs: Graphs | None = None) -> Trial:
     """Train one model, epoch by epoch.
 
     Args:
         job: What to train, and for how long at most.
         build: The space's builder.
         data: The prepared dataset; its test split is not read.
+        graphs: What earlier trials of this process left to be used again; None for nothing.
 
     Yields:
         A report after every epoch; expects a `Decision` to be sent.
@@ -43,7 +45,7 @@ def run_trial(job: TrialJob, build: Build, data: PreparedDataset) -> Trial:
         ```
     """
     try:
-        trainer = Trainer(job, build, data)
+        trainer = Trainer(job, build, data, graphs or Graphs())
     except Exception as error:  # noqa: BLE001 - as below
         return _failed(error, FailureReason.DATA)
     try:

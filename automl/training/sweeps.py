@@ -24,16 +24,15 @@ class CompiledSweep(Protocol):
         """Go over the rows of these indices, in their order; the last batch is smaller where they do not divide."""
 
 
-def training_sweep(model: Any, *, own_step: bool) -> CompiledSweep:
-    """Return a sweep that trains a model.
+def training_sweep(model: Any) -> CompiledSweep:
+    """Return a sweep that trains a model; its own `train_step`, where it has one, shows no predictions.
 
     Args:
         model: A compiled `keras.Model`, its optimizer built.
-        own_step: The model's own `train_step` is taken, which shows no predictions.
     """
     from automl.training import tensorflow_sweeps
 
-    return tensorflow_sweeps.training_sweep(model, own_step=own_step)
+    return tensorflow_sweeps.training_sweep(model, own_step=overrides_train_step(model))
 
 
 def evaluation_sweep(model: Any) -> CompiledSweep:
@@ -41,6 +40,13 @@ def evaluation_sweep(model: Any) -> CompiledSweep:
     from automl.training import tensorflow_sweeps
 
     return tensorflow_sweeps.evaluation_sweep(model)
+
+
+def overrides_train_step(model: Any) -> bool:
+    """Return True for a model that trains by a step of its own."""
+    import keras
+
+    return type(model).train_step is not keras.Model.train_step
 
 
 def structured(parts: Sequence[Any], inputs: int, outputs: int) -> Data:

@@ -17,6 +17,7 @@ from automl.seeds import derive_seed
 from automl.training.compiled_model import CompiledModel
 from automl.training.failures import TrialFailure
 from automl.training.fit_model import FitModel
+from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
 from automl.training.rows import Rows
 from automl.unions import own_fit
@@ -50,13 +51,14 @@ class Trainer:
     Models are trained by our compiled epochs, or by the `fit` that the space's builder brings.
     """
 
-    def __init__(self, job: TrialJob, build: Build, data: PreparedDataset) -> None:
+    def __init__(self, job: TrialJob, build: Build, data: PreparedDataset, graphs: Graphs) -> None:
         """Open the splits; nothing is built yet. Arguments as for `run_trial`."""
         self._job = job
         self._build = build
         self.epochs = min(job.epochs, int(job.config.get("epochs", job.epochs)))
         self._models: list[TrainedModel] = [
-            CompiledModel(job, data, fold=fold, seed=seed, epochs=self.epochs) for fold, seed in _folds(job, data.spec)
+            CompiledModel(job, data, graphs, fold=fold, seed=seed, epochs=self.epochs)
+            for fold, seed in _folds(job, data.spec)
         ]
         self._data = data
         self._reports: list[EpochReport] = []

@@ -1,0 +1,205 @@
+"""Graphs that are reused: models of one structure are trained in one traced graph, one after the other.
+
+Tracing a small model takes longer than training it. Two models have the same structure when they differ in numbers
+only (`tunable.py`): trials of other learning rates, the folds of a trial, a finalist's seeds. Each has a state of its
+own, all that training changes, which lies in the graph while it is trained and in arrays while another is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from automl.dataset_spec import DatasetSpec
+from automl.records import Config
+from automl.training.assemble import compile_model
+from automl.training.losses import make_losses
+from automl.training.metrics import Array
+from automl.training.sweeps import CompiledSweep, evaluation_sweep, overrides_train_step, training_sweep
+from automl.training.tunable import Cell, Numbers, numbers_of, optimizer_with_cells, plain_dropouts, with_cells
+
+_GRAPHS = 16  # kept in a worker, the last used ones; each takes about ten megabytes
+_MOST_WEIGHTS = 5_000_000  # of larger models copies are dear, and tracing is a small part of their time
+_STRUCTURAL = ("optimizer", "learning_rate_schedule", "nesterov", "gradient_clip", "loss", "label_smoothing")
+_PENALTIES = {"L1", "L2", "L1L2"}
+
+
+class State:
+    """All that training changes in a model: arrays while another state lies in the graph."""
+
+    def __init__(self, weights: list[Array], slots: list[Array], numbers: Numbers) -> None:
+        """Keep the values.
+
+        Args:
+            weights: In the order of `model.variables`: seeds of dropout too.
+            slots: In the order of `model.optimizer.variables`.
+            numbers: The numbers of the model, by name.
+        """
+        self.weights = weights
+        self.slots = slots
+        self.numbers = numbers
+
+
+class TrainingGraph:
+    """A compiled model, and the compiled passes over rows that train and evaluate it."""
+
+    def __init__(self, model: Any, cells: Mapping[str, Cell] | None = None) -> None:
+        """Trace nothing yet.
+
+        Args:
+            model: A compiled `keras.Model`.
+            cells: The numbers that it reads from variables.
+        """
+        model.optimizer.build(model.trainable_variables)
+        self.model = model
+        self.training: CompiledSweep = training_sweep(model)
+        self.evaluation: CompiledSweep = evaluation_sweep(model)
+        self._cells = cells or {}
+        self._slots = _arrays(model.optimizer.variables) if cells else []
+        self._inside: State | None = None
+
+    def own(self) -> State:
+        """Return the state that the model has now, for a graph that no other model uses."""
+        self._inside = State([], [], {})
+        return self._inside
+
+    def fresh(self, network: Any, numbers: Numbers) -> State:
+        """Return the state of a model before its first step: a network's weights, and slots as they were at first."""
+        return State(_arrays(network.variables), self._slots, numbers)
+
+    def enter(self, state: State) -> None:
+        """Put a state into the graph; the one that lay in it is taken out and kept."""
+        if self._inside is state:
+            return
+        if self._inside is not None:
+            self._inside.weights = _arrays(self.model.variables)
+            self._inside.slots = _arrays(self.model.optimizer.variables)
+        _assign(self.model.variables, state.weights)
+        _assign(self.model.optimizer.variables, state.slots)
+        for name, number in state.numbers.items():
+            self._cells[name].variable.assign(number)
+        state.weights, state.slots = [], []
+        self._inside = state
+
+    def leave(self, state: State) -> None:
+        """Forget a state that is not needed any more."""
+        if self._inside is state:
+            self._inside = None
+
+
+class Graphs:
+    """The graphs of a worker, by the structure of their models."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._known: OrderedDict[str, TrainingGraph] = OrderedDict()
+
+    @property
+    def count(self) -> int:
+        """How many graphs are kept."""
+        return len(self._known)
+
+    def open(self, network: Any, config: Config, spec: DatasetSpec, total_steps: int) -> tuple[TrainingGraph, State]:
+        """Return a graph for a network, and the state with which its training begins.
+
+        Args:
+            network: A `keras.Model` as its builder returned it.
+            config: Its config.
+            spec: The dataset.
+            total_steps: As for `compile_model`.
+
+        Raises:
+            TrialFailure: See `compile_model`.
+        """
+        structure = structure_of(network, config)
+        if structure is None:
+            graph = TrainingGraph(compile_model(network, config, spec, total_steps=total_steps))
+            return graph, graph.own()
+        numbers = numbers_of(network, config, total_steps)
+        key = json.dumps([structure, sorted(numbers)])
+        graph = self._known.get(key) or _with_variables(network, config, spec, numbers)
+        self._known[key] = graph
+        self._known.move_to_end(key)
+        if len(self._known) > _GRAPHS:
+            self._known.popitem(last=False)
+        return graph, graph.fresh(network, numbers)
+
+
+def structure_of(network: Any, config: Config) -> str | None:
+    """Return what a network's graph depends on, as text; None where that cannot be told for sure.
+
+    It can for functional and sequential models of Keras's own layers, built and not compiled: a layer of a user's may
+    compute what its config does not say, and one that was adapted holds more than its config and weights. Large models
+    have none either.
+    """
+    import keras
+
+    if network.compiled or keras.config.backend() != "tensorflow" or overrides_train_step(network):
+        return None
+    if type(network).__name__ not in ("Functional", "Sequential") or not _is_keras_own(network.get_config()):
+        return None
+    if network.count_params() > _MOST_WEIGHTS or any(hasattr(layer, "adapt") for layer in network.layers):
+        return None
+    names = [layer.name for layer in plain_dropouts(network)]
+    if len(set(names)) < len(names):  # nested networks with names of their own
+        return None
+    layers = [type(network).__name__, _structural(network.get_config()), network.name]
+    try:
+        return json.dumps([layers, {name: config.get(name) for name in _STRUCTURAL}])
+    except TypeError:  # a config that holds more than JSON can say
+        return None
+
+
+def _with_variables(network: Any, config: Config, spec: DatasetSpec, numbers: Numbers) -> TrainingGraph:
+    import keras
+
+    cells = {name: Cell(keras.Variable(value, trainable=False, dtype="float32")) for name, value in numbers.items()}
+    model = with_cells(network, cells)
+    model.compile(optimizer=optimizer_with_cells(config, cells), loss=make_losses(config, spec.outputs))
+    return TrainingGraph(model, cells)
+
+
+def _is_keras_own(config: Any) -> bool:
+    if isinstance(config, list | tuple):
+        return all(_is_keras_own(one) for one in config)
+    if not isinstance(config, dict):
+        return True
+    if "class_name" in config and "module" in config:
+        module = str(config["module"]).split(".")[0]
+        if module not in ("keras", "builtins") or config["class_name"] in ("Lambda", "function"):
+            return False
+    return all(_is_keras_own(one) for one in config.values())
+
+
+def _structural(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a network's config less the numbers that are variables of its graph."""
+    layers = [{**layer, "config": _of_layer(layer)} for layer in config["layers"]]
+    return {**config, "layers": layers}
+
+
+def _of_layer(layer: dict[str, Any]) -> dict[str, Any]:
+    config: dict[str, Any] = layer["config"]
+    match layer["class_name"]:
+        case "Functional" | "Sequential":
+            return _structural(config)
+        case "Dropout":
+            return {**config, "rate": config["rate"] > 0}
+    return {name: _less_strength(name, value) for name, value in config.items()}
+
+
+def _less_strength(name: str, value: Any) -> Any:
+    is_penalty = name.endswith("_regularizer") and name != "activity_regularizer" and isinstance(value, dict)
+    if not is_penalty or value.get("class_name") not in _PENALTIES:
+        return value
+    return {strength: bool(number) for strength, number in value["config"].items()}
+
+
+def _arrays(variables: list[Any]) -> list[Array]:
+    return [variable.numpy() for variable in variables]
+
+
+def _assign(variables: list[Any], arrays: list[Array]) -> None:
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)

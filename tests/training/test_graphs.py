@@ -1,0 +1,180 @@
+"""Graphs that are reused: what a trial gives does not depend on whose graph it is trained in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from automl import input_layers, output_layers
+from automl.data import PreparedDataset
+from automl.objective import Objective
+from automl.records import Config, Decision, EpochReport, TrialResult
+from automl.training import graphs as module
+from automl.training.assemble import build_network
+from automl.training.graphs import Graphs, structure_of
+from automl.training.job import TrialJob
+from automl.training.run_trial import run_trial
+from automl.training.tunable import numbers_of
+
+
+def _build(config: Config, spec: Any) -> Any:
+    import keras
+
+    inputs, x = input_layers(spec)
+    penalty = keras.regularizers.L1L2(l1=config.get("l1", 0.0), l2=config.get("l2", 0.0))
+    x = keras.layers.Dense(config.get("units", 12), activation="relu", kernel_regularizer=penalty)(x)
+    x = keras.layers.BatchNormalization(gamma_regularizer=keras.regularizers.L2(config.get("gamma", 1e-3)))(x)
+    tower = keras.Sequential([keras.layers.Dense(8, activity_regularizer=keras.regularizers.L2(1e-4))])
+    tower.add(keras.layers.Dropout(config.get("inner", 0.1)))
+    x = keras.layers.Dropout(config.get("dropout", 0.2))(tower(x))
+    return keras.Model(inputs, output_layers(x, spec))
+
+
+def _run(
+    config: Config, data: PreparedDataset, graphs: Graphs | None = None, *, seed: int = 1
+) -> tuple[list[EpochReport], TrialResult]:
+    objective = Objective("val_accuracy", "max")
+    job = TrialJob(number=0, config=config, seed=seed, epochs=3, patience=0, objective=objective)
+    trial, reports = run_trial(job, _build, data, graphs), []
+    try:
+        report = next(trial)
+        while True:
+            reports.append(report)
+            report = trial.send(Decision.CONTINUE)
+    except StopIteration as stop:
+        return reports, stop.value
+
+
+def _assert_alike(some: list[EpochReport], others: list[EpochReport]) -> None:
+    assert [one.epoch for one in some] == [one.epoch for one in others] == [1, 2, 3]
+    for one, other in zip(some, others, strict=True):
+        assert one.metrics == pytest.approx(other.metrics, abs=1e-6)
+
+
+_PAIRS: list[tuple[Config, Config]] = [
+    (
+        {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate_schedule": "cosine"},
+        {"optimizer": "sgd", "momentum": 0.5, "nesterov": True, "learning_rate_schedule": "cosine", "batch_size": 32},
+    ),
+    (
+        {"optimizer": "adamw", "weight_decay": 0.1, "l1": 1e-4, "l2": 1e-3},
+        {"optimizer": "adamw", "weight_decay": 0.3, "l1": 1e-3, "l2": 1e-4, "learning_rate": 0.01, "inner": 0.5},
+    ),
+    (
+        {"optimizer": "adagrad", "learning_rate_schedule": "exponential", "gamma": 0.1},
+        {"optimizer": "adagrad", "learning_rate_schedule": "exponential", "dropout": 0.6, "learning_rate": 0.05},
+    ),
+    (
+        {"optimizer": "rmsprop", "learning_rate_schedule": "inverse_time", "l2": 1e-2},
+        {"optimizer": "rmsprop", "learning_rate_schedule": "inverse_time", "l2": 1e-5, "learning_rate": 0.02},
+    ),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), _PAIRS, ids=[pair[0]["optimizer"] for pair in _PAIRS])
+def test_a_trial_in_a_used_graph_is_that_of_a_fresh_one(
+    first: Config, second: Config, digits: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = Graphs()
+    _run(first, digits, graphs)
+    reused, _ = _run(second, digits, graphs, seed=5)
+    assert graphs.count == 1
+    monkeypatch.setattr(module, "structure_of", lambda network, config: None)
+    fresh, _ = _run(second, digits, seed=5)  # plain Keras layers and optimizers, traced for this trial
+    _assert_alike(reused, fresh)
+    assert fresh[-1].metrics["loss"] < fresh[0].metrics["loss"]
+
+
+def test_folds_take_turns_in_one_graph(folded: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = Graphs()
+    together, _ = _run({"learning_rate": 0.01}, folded, graphs)
+    assert graphs.count == 1
+    monkeypatch.setattr(module, "structure_of", lambda network, config: None)
+    apart, _ = _run({"learning_rate": 0.01}, folded)
+    _assert_alike(together, apart)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"units": 13},
+        {"optimizer": "sgd"},
+        {"learning_rate_schedule": "cosine"},
+        {"dropout": 0.0},
+        {"l2": 0.1},
+        {"gradient_clip": 1.0},
+        {"label_smoothing": 0.1},
+        {"optimizer": "adamw", "weight_decay": 0.1},
+    ],
+    ids=str,
+)
+def test_another_structure_is_another_graph(other: Config, digits: PreparedDataset) -> None:
+    graphs = Graphs()
+    for config in ({}, other, {}):
+        graphs.open(build_network(_build, config, 1, digits.spec), config, digits.spec, 10)
+    assert graphs.count == 2
+
+
+def test_numbers_are_those_that_need_no_other_graph(digits: PreparedDataset) -> None:
+    config = {"optimizer": "sgd", "momentum": 0.8, "learning_rate": 0.02, "l1": 0.5, "dropout": 0.3, "gamma": 0.25}
+    numbers = numbers_of(build_network(_build, config, 1, digits.spec), config, 40)
+    named = {name: value for name, value in numbers.items() if ":" not in name}
+    assert named == {"learning_rate": 0.02, "total_steps": 40.0, "momentum": 0.8}
+    assert sorted(value for name, value in numbers.items() if name.startswith("rate:")) == [0.1, 0.3]
+    assert sorted(value for name, value in numbers.items() if name.startswith("l")) == [0.02, 0.25, 0.5]
+
+
+def test_what_a_config_does_not_tell_is_not_reused(digits: PreparedDataset) -> None:
+    import keras
+
+    class Doubled(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return 2 * x
+
+    class OwnModel(keras.Model):  # type: ignore[misc]
+        def train_step(self, data: Any) -> Any:
+            return super().train_step(data)
+
+    def model(*layers: Any, kind: Any = keras.Model) -> Any:
+        inputs, x = input_layers(digits.spec)
+        for layer in layers:
+            x = layer(x)
+        return kind(inputs, output_layers(x, digits.spec))
+
+    normalization = keras.layers.Normalization()
+    normalization.adapt(np.ones((4, 64), dtype="float32"))
+    compiled = model()
+    compiled.compile("adam", "sparse_categorical_crossentropy")
+    assert structure_of(model(keras.layers.Dense(4)), {}) is not None
+    for other in (
+        model(Doubled()),
+        model(keras.layers.Lambda(lambda x: x + 1)),
+        model(normalization),
+        model(kind=OwnModel),
+        compiled,
+    ):
+        assert structure_of(other, {}) is None
+
+
+def test_large_models_are_not_copied(digits: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build_network(_build, {}, 1, digits.spec)
+    monkeypatch.setattr(module, "_MOST_WEIGHTS", network.count_params() - 1)
+    assert structure_of(network, {}) is None
+
+
+def test_the_last_used_graphs_are_kept(digits: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_GRAPHS", 2)
+    graphs = Graphs()
+
+    def opened(units: int) -> Any:
+        config = {"units": units}
+        return graphs.open(build_network(_build, config, 1, digits.spec), config, digits.spec, 10)[0]
+
+    first = opened(1)
+    opened(2)
+    assert opened(1) is first
+    opened(3)
+    assert opened(1) is first
+    assert graphs.count == 2
