@@ -64,6 +64,9 @@ def closing_seconds(budget_seconds: float | None) -> float:
 def plan_finalists(record: StudyRecord, *, slots: int, seconds: float, closing: float = CLOSING_SECONDS) -> Plan:
     """Choose what to re-train within a time: everything if possible, then fewer seeds, then fewer finalists.
 
+    Where not even one run fits, it is that of the trial that was best after so much time: a slow winner of the search
+    would be cut before it is any good.
+
     Args:
         record: The study so far.
         slots: Trials that run at a time.
@@ -74,14 +77,31 @@ def plan_finalists(record: StudyRecord, *, slots: int, seconds: float, closing: 
     top = record.ranked[:wanted]
     if not top:
         return Plan(configs=(), seeds=0, seconds=0.0)
-    options = [(len(top), seeds) for seeds in range(SEEDS, 0, -1)]
-    options += [(count, 1) for count in range(len(top) - 1, 0, -1)]
-    for count, seeds in options:
-        predicted = _predicted_seconds(top[:count], seeds, slots, record) + closing
-        if predicted <= seconds or (count, seeds) == options[-1]:
-            short = "" if (count, seeds) == options[0] else f"time allowed {count} x {seeds} of {wanted} x {SEEDS} runs"
-            return Plan(configs=top[:count], seeds=seeds, seconds=predicted, shortened=short)
-    return Plan(configs=(), seeds=0, seconds=0.0)
+    options = [(top, seeds) for seeds in range(SEEDS, 0, -1)]
+    options += [(top[:count], 1) for count in range(len(top) - 1, 0, -1)]
+    for configs, seeds in options:
+        predicted = _predicted_seconds(configs, seeds, slots, record) + closing
+        if predicted <= seconds:
+            return Plan(
+                configs=configs, seeds=seeds, seconds=predicted, shortened=_shortened(configs, seeds, wanted, top)
+            )
+    only = (min(record.ranked, key=lambda trial: _loss_within(trial, seconds - closing, record)),)
+    predicted = _predicted_seconds(only, 1, slots, record) + closing
+    return Plan(configs=only, seeds=1, seconds=predicted, shortened=_shortened(only, 1, wanted, top))
+
+
+def _shortened(configs: Sequence[TrialRecord], seeds: int, wanted: int, top: Sequence[TrialRecord]) -> str:
+    if len(configs) == len(top) and seeds == SEEDS:
+        return ""
+    return f"time allowed {len(configs)} x {seeds} of {wanted} x {SEEDS} runs"
+
+
+def _loss_within(trial: TrialRecord, seconds: float, record: StudyRecord) -> float:
+    """Return the loss that a trial had by then: what its re-training will reach, if it is cut there."""
+    spent = trial.compile_seconds + np.cumsum([report.seconds for report in trial.epochs])
+    in_time = [report for report, end in zip(trial.epochs, spent, strict=True) if end <= seconds]
+    best = record.objective.counted_epoch(in_time)
+    return math.inf if best is None else record.objective.loss(best.metrics[record.objective.metric])
 
 
 def _predicted_seconds(top: Sequence[TrialRecord], seeds: int, slots: int, record: StudyRecord) -> float:

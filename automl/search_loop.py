@@ -34,6 +34,7 @@ from automl.training.job import TrialJob
 
 _TICK_SECONDS = 0.25
 _NEWS_SECONDS = 0.25  # between two looks of tracker and progress at the study
+_CONCENTRATE_SECONDS = 60.0  # of re-training, from which on idle cores are worth a worker's start
 _GRACE_SECONDS = 5.0  # what a running epoch is given after the deadline before its worker is ended
 _SPEND_SECONDS = 5.0  # between two notes of the time spent: what a killed driver forgets at most
 
@@ -209,6 +210,8 @@ class SearchLoop:
             if self._study.finalist(job.number, repeat) is None or not _has_weights(job)
         ]
         repeats = {job.seed: repeat for repeat, job in waiting}
+        if waiting and self._plan.seconds > _CONCENTRATE_SECONDS:
+            self._executor.concentrate(len(waiting))
         while True:
             while waiting and self._has_free_slot and (self._seconds_left(closing) > 0 or not self._has_any(record)):
                 job = waiting.pop(0)[1]
@@ -229,11 +232,11 @@ class SearchLoop:
 
     def _has_any(self, record: StudyRecord) -> bool:
         """Return True when a finalist is trained or running: one always is, so that no search ends without a model."""
-        return bool(self._finalists or self._trained_finalists(record))
+        return bool(self._finalists or self._trained_finalists())
 
     def _mercy_seconds(self, record: StudyRecord) -> float:
         """Return how much longer than the deadline finalists may take to their first epoch, while there is none."""
-        some_epoch = any(finalist.epochs for finalist in self._finalists.values()) or self._trained_finalists(record)
+        some_epoch = any(finalist.epochs for finalist in self._finalists.values()) or self._trained_finalists()
         return 0.0 if some_epoch else self._plan.seconds
 
     @property
@@ -244,7 +247,7 @@ class SearchLoop:
         self._phase = "test"
         self._tell_news(force=True)
         record = self._study.record
-        trained = self._trained_finalists(record)
+        trained = self._trained_finalists()
         winner = choose_winner(replace(record, finalists=tuple(one for one, _ in trained)), self._plan)
         if winner is None:  # there was no time for any: what an earlier session found still stands
             return
@@ -263,12 +266,12 @@ class SearchLoop:
         self._study.keep_final(replace(final, judged_trials=self._study.counted))
         shutil.rmtree(weights_path(record.folder, winner, 0).parent)
 
-    def _trained_finalists(self, record: StudyRecord) -> list[tuple[TrialRecord, Path]]:
-        """Return the re-trainings of the top configs that have a value, with their weights."""
+    def _trained_finalists(self) -> list[tuple[TrialRecord, Path]]:
+        """Return the re-trainings of the planned configs that have a value, with their weights."""
         found = []
-        for trial, repeat in product(record.ranked[: self._study.settings.finalists], range(SEEDS)):
+        for trial, repeat in product(self._plan.configs, range(SEEDS)):
             finalist = self._study.finalist(trial.number, repeat)
-            weights = weights_path(record.folder, trial.number, repeat)
+            weights = weights_path(self._study.record.folder, trial.number, repeat)
             if finalist is not None and finalist.value is not None and weights.exists():
                 found.append((finalist, weights))
         return found

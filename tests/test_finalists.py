@@ -98,6 +98,25 @@ def test_one_run_is_kept_even_where_no_time_is_left(four: StudyRecord) -> None:
     assert plan.shortened == "time allowed 1 x 1 of 3 x 3 runs"
 
 
+def test_a_slow_winner_gives_way_where_it_would_be_cut_too_early(study: Make) -> None:
+    """The slow one is better after its last epoch, and worse after as many seconds."""
+
+    def rising(number: int, values: list[float], seconds: float) -> TrialRecord:
+        reports = [
+            EpochReport(epoch=index, metrics={"val_accuracy": value, "val_loss": 1 - value}, seconds=seconds)
+            for index, value in enumerate(values, start=1)
+        ]
+        return replace(_trial(number, max(values)), best_epoch=len(values), epochs=tuple(reports))
+
+    slow, fast = rising(0, [0.5, 0.6, 0.95], 50.0), rising(1, [0.5, 0.7, 0.8, 0.9], 5.0)
+    record = study(slow, fast)
+    seconds = CLOSING_SECONDS + 12.0
+    plan = plan_finalists(record, slots=1, seconds=seconds)
+    assert [trial.number for trial in plan.configs] == [1]
+    assert plan.shortened == "time allowed 1 x 1 of 3 x 3 runs"
+    assert [one.number for one in plan_finalists(record, slots=1, seconds=math.inf).configs] == [0, 1]
+
+
 def test_more_slots_make_room_for_more(four: StudyRecord) -> None:
     seconds = CLOSING_SECONDS + 3 * _RUN
     assert plan_finalists(four, slots=1, seconds=seconds).seeds == 1

@@ -87,6 +87,10 @@ class ScriptedExecutor:
         self._runs.append(_Run(job))
         self.most_at_once = max(self.most_at_once, len(self._runs))
 
+    def concentrate(self, slots: int) -> None:
+        assert not self._runs
+        self.slot_count = min(slots, self.slot_count)
+
     def decide(self, job: TrialJob, decision: Decision) -> None:
         for run in self._runs:
             if run.job is job:

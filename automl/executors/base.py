@@ -53,6 +53,9 @@ class Executor(Protocol):
     def submit(self, job: TrialJob) -> None:
         """Give a job to a free slot; there must be one."""
 
+    def concentrate(self, slots: int) -> None:
+        """Share what all slots have among so few, where that can be done; nothing is running."""
+
     def decide(self, job: TrialJob, decision: Decision) -> None:
         """Answer a `Reported`; ignored where the job has ended meanwhile."""
 

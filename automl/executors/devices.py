@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import psutil
 
@@ -64,3 +64,11 @@ def plan_slots(workers: int | None) -> list[Slot]:
         )
         for index in range(count)
     ]
+
+
+def merge_slots(slots: Sequence[Slot], count: int) -> list[Slot]:
+    """Return so many slots with the cores of all; the slots as they are where they have GPUs, or are no more."""
+    if count >= len(slots) or any(slot.environment.get("CUDA_VISIBLE_DEVICES") for slot in slots):
+        return list(slots)
+    threads = sum(slot.threads for slot in slots) // count
+    return [replace(slot, threads=threads) for slot in slots[:count]]

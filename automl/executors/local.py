@@ -22,7 +22,7 @@ import cloudpickle
 
 from automl.errors import SpaceError, SurroundingsError
 from automl.executors.base import Ended, Event, Reported, T
-from automl.executors.devices import Slot
+from automl.executors.devices import Slot, merge_slots
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
 from automl.records import Decision, FailureReason, TrialResult, TrialState
 from automl.search_space import Build
@@ -102,6 +102,17 @@ class LocalExecutor:
         worker = self._free_worker()
         worker.job, worker.is_stopped = job, False
         worker.send(RunTrial(job))
+
+    def concentrate(self, slots: int) -> None:
+        """Share the cores among so few fresh workers; workers on GPUs stay as they are."""
+        merged = merge_slots(self._slots, slots)
+        if merged == self._slots:
+            return
+        for worker in self._workers:
+            worker.send(Stop())
+        self._retired += self._workers
+        self._slots = merged
+        self._workers = [self._fresh_worker(slot) for slot in merged]
 
     def decide(self, job: TrialJob, decision: Decision) -> None:
         """Answer the last report of a job; ignored where the job has ended meanwhile."""
@@ -213,10 +224,13 @@ class LocalExecutor:
 
     def _replace(self, worker: _Worker) -> None:
         self._retired = [one for one in [*self._retired, worker] if not one.is_gone()]
-        fresh = _Worker(worker.slot, self._log_path)
-        self._workers[self._workers.index(worker)] = fresh
+        self._workers[self._workers.index(worker)] = self._fresh_worker(worker.slot)
+
+    def _fresh_worker(self, slot: Slot) -> _Worker:
+        fresh = _Worker(slot, self._log_path)
         if self._prepare is not None:
             fresh.send(self._prepare)
+        return fresh
 
 
 class _Worker:

@@ -25,7 +25,7 @@ from contract import (
 )
 
 from automl.errors import SurroundingsError
-from automl.executors.devices import Slot
+from automl.executors.devices import Slot, merge_slots
 from automl.executors.local import LocalExecutor
 from automl.records import Decision, TrialState
 
@@ -104,7 +104,7 @@ _DRIVER = """
     import json, sys
     from pathlib import Path
 
-    from automl.executors.devices import Slot
+    from automl.executors.devices import Slot, merge_slots
     from automl.executors.local import LocalExecutor
     from contract import finish, make_job, result_of
 
@@ -149,3 +149,27 @@ def test_functions_of_a_script_travel_and_workers_end_with_a_killed_driver(
     gone, alive = psutil.wait_procs([process], timeout=60)
     assert gone
     assert not alive
+
+
+def test_fewer_workers_have_the_cores_of_all(log_path: Path, prepared_folder: Path) -> None:
+    executor = LocalExecutor([Slot(threads=1, environment=_CPU)] * 3, log_path=log_path)
+    try:
+        executor.start()
+        executor.prepare(prepared_folder, make_build())
+        before = executor.process_ids
+        executor.concentrate(1)
+        assert executor.slot_count == 1
+        (process_id,) = executor.process_ids
+        assert process_id not in before
+        assert psutil.Process(process_id).cmdline()[-1] == "3"  # threads
+        assert epochs_of(finish(executor, make_job())) == [1, 2, 3]
+        executor.concentrate(2)
+        assert executor.process_ids == [process_id]
+    finally:
+        executor.close()
+    assert not any(is_alive(one) for one in (*before, process_id))
+
+
+def test_workers_on_gpus_are_not_merged() -> None:
+    slots = [Slot(threads=2, environment={"CUDA_VISIBLE_DEVICES": str(index)}) for index in range(2)]
+    assert merge_slots(slots, 1) == slots
