@@ -94,6 +94,7 @@ def run(kind: str, *, seed: int, trials: int, epochs: int, backend: str, workers
 
     dataset, space, listed = _request(kind, trials, seed)
     started: list[float] = []
+    beside: dict[str, Any] = {} if backend == "tensorflow" else {"backend": backend}
     with _slots(workers):
         result = automl.search(
             dataset,
@@ -107,7 +108,7 @@ def run(kind: str, *, seed: int, trials: int, epochs: int, backend: str, workers
             workers=workers,
             home=home,
             progress=lambda _: started.append(time.monotonic()),
-            **({} if backend == "tensorflow" else {"backend": backend}),
+            **beside,
         )
     seconds = time.monotonic() - started[0]
     whole = [trial for trial in result.trials if len(trial.epochs) == epochs]
@@ -134,12 +135,12 @@ def _request(kind: str, trials: int, seed: int) -> tuple[Any, Any, list[dict[str
 @contextmanager
 def _slots(workers: int) -> Iterator[None]:
     """Give every worker one thread, also where there are fewer workers than cores."""
-    from automl import run_search
-    from automl.executors.devices import core_count
+    from automl.executors.devices import core_count, plan_slots
 
-    plan = run_search.plan_slots
-    count = max(workers, core_count())
-    with patch.object(run_search, "plan_slots", lambda _, *more, **options: plan(count, *more, **options)[:workers]):
+    def first_slots(_: int, *more: Any, **options: Any) -> list[Any]:
+        return plan_slots(max(workers, core_count()), *more, **options)[:workers]
+
+    with patch("automl.run_search.plan_slots", first_slots):
         yield
 
 

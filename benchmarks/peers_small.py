@@ -72,11 +72,11 @@ def main() -> None:
 
     kind, peer = sys.argv[1:3]
     values = {"kerastuner": kerastuner, "optuna": optuna}[peer](small_trials, keras)
-    if len(values) != len(small_trials.configs()):
-        raise SystemExit(f"expected {len(small_trials.configs())} trials, found {len(values)}")
-    print(
-        f"{kind} {peer}: {len(values)} trials in {time.monotonic() - started:.1f} s  best {max(values):.4f}", flush=True
-    )
+    expected = len(small_trials.configs())
+    if len(values) != expected:
+        raise SystemExit(f"expected {expected} trials, found {len(values)}")
+    seconds = time.monotonic() - started
+    print(f"{kind} {peer}: {expected} trials in {seconds:.1f} s  best {max(values):.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def build_convolutional(config: dict[str, Any], spec: DatasetSpec) -> Any:
     return keras.Model(inputs, output_layers(x, spec))
 
 
-_SHARED = [
+_SHARED: list[Choice | Float] = [
     Choice("units", [32, 64, 128, 256]),
     Choice("dropout", [0.0, 0.2, 0.4]),
     Float("learning_rate", 1e-4, 1e-2, log=True),

@@ -4,10 +4,10 @@
         [--peers plain kerastuner optuna "optuna mlflow" ray] [--rounds 3] [--json throughput.json]
 
 The peers' scripts are those of the folder `bench` beside the data (`AUTOML_DATA`), each as its own documentation shows
-it; of the small trials (`digits`, `conv`) that is plain `fit`, and `benchmarks/peers_small.py` has the others. Ours runs
-with two workers and MLflow logging on. Every round runs every system once, in turn. Prints how many times as fast as
-the fastest peer ours is, by medians, then seconds, and the best validation accuracy of each, by which one sees that it
-was the same work.
+it; of the small trials (`digits`, `conv`) that is plain `fit`, and `benchmarks/peers_small.py` has the others. Ours
+runs with two workers and MLflow logging on. Every round runs every system once, in turn. Prints how many times as fast
+as the fastest peer ours is, by medians, then seconds, and the best validation accuracy of each, by which one sees that
+it was the same work.
 
 The JAX backend is measured with a warm compilation cache: the first run, not counted, fills the folder `compiled` of a
 home folder, of which nothing else is kept between runs.
