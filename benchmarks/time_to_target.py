@@ -165,10 +165,12 @@ def times_to(target: float, runs: Mapping[str, Sequence[Mapping[str, Any]]], nev
         >>> times_to(0.975, {"optuna": [{"seconds_to": {"0.975": 41.5}}, {"seconds_to": {"0.975": None}}]}, 300.0)
         {'optuna': [41.5, 300.0]}
     """
-    return {
-        name: [never_seconds if (seconds := run["seconds_to"][str(target)]) is None else seconds for run in found]
-        for name, found in runs.items()
-    }
+
+    def seconds(run: Mapping[str, Any]) -> float:
+        reached = run["seconds_to"][str(target)]
+        return never_seconds if reached is None else min(reached, never_seconds)
+
+    return {name: [seconds(run) for run in found] for name, found in runs.items()}
 
 
 def ratios(times: Times) -> dict[str, float]:
