@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=None)
     options = parser.parse_args()
     work = WORKS[options.work]
-    with _home(options.home) as home:
+    with kept_home(options.home) as home:
         found = run(
             options.work,
             seed=options.seed,
@@ -145,7 +145,8 @@ def _slots(workers: int) -> Iterator[None]:
 
 
 @contextmanager
-def _home(kept: Path | None) -> Iterator[Path]:
+def kept_home(kept: Path | None) -> Iterator[Path]:
+    """Give a home folder in which there is nothing but what was compiled before; None for a new one, then deleted."""
     if kept is None:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)

@@ -12,7 +12,7 @@ import pytest
 
 from automl import SearchSpace
 from benchmarks import fixed_trials, small_trials
-from benchmarks.fixed_run import WORKS
+from benchmarks.fixed_run import WORKS, kept_home
 from benchmarks.mixed_trials import mixed_space, read_notes
 
 _PEERS = Path(os.environ.get("AUTOML_DATA", ""), "..", "bench")
@@ -81,3 +81,16 @@ def test_mixed_trials_note_the_process_and_their_learning_rate(keras_here: None,
 
     assert [note.learning_rate for note in notes[os.getpid()]] == [space.default_config()["learning_rate"]] * 2
     assert all(note.memory_bytes > 0 for note in notes[os.getpid()])
+
+
+def test_kept_home_is_emptied_but_for_what_was_compiled(tmp_path: Path) -> None:
+    for name in ("compiled", "studies"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    (tmp_path / "automl.json").touch()
+
+    with kept_home(tmp_path) as home:
+        assert [path.relative_to(home) for path in home.rglob("file")] == [Path("compiled", "file")]
+        assert [path.name for path in home.iterdir()] == ["compiled"]
+
+    assert tmp_path.exists()
