@@ -1,11 +1,11 @@
-"""The search space of the fixed trials that all systems under test run: dense networks on MNIST-like images."""
+"""The fixed trials that all systems under test run, and the space of their real searches: dense networks on images."""
 
 from __future__ import annotations
 
 import random
 from typing import Any
 
-from automl import Choice, DatasetSpec, Float, SearchSpace, input_layers, output_layers
+from automl import Choice, DatasetSpec, Float, Int, SearchSpace, input_layers, output_layers
 
 
 def build(config: dict[str, Any], spec: DatasetSpec) -> Any:
@@ -34,6 +34,23 @@ space = SearchSpace(
     ],
     build,
 )
+
+"""Every config that `configs` can draw."""
+
+searched_space = SearchSpace(
+    "searched",
+    [
+        Int("layers", 1, 3),
+        Int("units", 32, 512, log=True),
+        Float("dropout", 0.0, 0.5),
+        Choice("activation", ["relu", "tanh", "elu"]),
+        Choice("optimizer", ["sgd", "rmsprop", "adam"]),
+        Float("learning_rate", 1e-4, 10**-1.5, log=True),
+        Choice("batch_size", [32, 64, 128, 256]),
+    ],
+    build,
+)
+"""The space that the peers search in `peers_time_to_target.py`."""
 
 
 def configs(count: int, seed: int) -> list[dict[str, Any]]:

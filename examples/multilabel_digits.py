@@ -22,5 +22,7 @@ def search(**options: Any) -> automl.Result:
 
 if __name__ == "__main__":
     result = search(trials=25, time="3m")
-    for label in result.record.dataset.output.labels:
-        print(f"{label}: accuracy {result.record.final.metrics[f'accuracy_{label}']:.4f} on sealed rows")
+    final = result.record.final
+    if final is not None:  # as always, unless it was asked for no finalists
+        for label in result.record.dataset.output.labels:
+            print(f"{label}: accuracy {final.metrics[f'accuracy_{label}']:.4f} on sealed rows")

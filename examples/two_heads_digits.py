@@ -28,4 +28,6 @@ def search(heads: tuple[str, ...] = HEADS, **options: Any) -> automl.Result:
 
 if __name__ == "__main__":
     result = search(trials=25, time="3m")
-    print({name: round(value, 4) for name, value in result.record.final.metrics.items()})
+    final = result.record.final
+    if final is not None:  # as always, unless it was asked for no finalists
+        print({name: round(value, 4) for name, value in final.metrics.items()})

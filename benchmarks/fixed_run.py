@@ -1,0 +1,162 @@
+"""A list of fixed trials through automl, as one process: what `throughput` and `floor` measure.
+
+    python -m benchmarks.fixed_run mnist|fashion|digits|conv [--seed 7] [--backend tensorflow] [--workers 2] [--home H]
+
+MLflow logging is on; nothing stops a trial early, and no finalists are trained. Prints one line of JSON: the best
+validation accuracy and the seconds from the first trial's start to the end. With `--home`, the compilation cache in
+that folder is kept and everything else in it is deleted first; without, the home folder is new and is deleted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from benchmarks.reporting import data_folder
+
+COMPILED = "compiled"
+"""The folder in a home folder that holds what the JAX backend compiled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A list of fixed trials.
+
+    Attributes:
+        file: What they train on, in `AUTOML_DATA`; empty for data that scikit-learn brings.
+        trials: How many there are.
+        epochs: Epochs of each.
+        peers: Peers that run the same list.
+    """
+
+    file: str
+    trials: int
+    epochs: int
+    peers: tuple[str, ...]
+
+
+_DENSE_PEERS = ("plain", "kerastuner", "optuna", "optuna mlflow", "ray")
+_SMALL_PEERS = ("plain", "kerastuner", "optuna")
+WORKS = {
+    "mnist": Work(file="mnist.npz", trials=16, epochs=3, peers=_DENSE_PEERS),
+    "fashion": Work(file="fashion_mnist.npz", trials=16, epochs=3, peers=_DENSE_PEERS),
+    "digits": Work(file="", trials=40, epochs=10, peers=_SMALL_PEERS),
+    "conv": Work(file="cifar10_images.zip", trials=8, epochs=3, peers=_SMALL_PEERS),
+}
+SEED = 7
+"""Seed of the list of dense networks; the small trials have one list only."""
+
+
+def main() -> None:
+    """Run the trials once, and say how long they took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", choices=WORKS)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--trials", type=int, default=None, help="how many of the list; by default all")
+    parser.add_argument("--epochs", type=int, default=None)
+    parser.add_argument("--backend", default="tensorflow")
+    parser.add_argument("--workers", type=int, default=2, help="workers of one thread each")
+    parser.add_argument("--home", type=Path, default=None)
+    options = parser.parse_args()
+    work = WORKS[options.work]
+    with kept_home(options.home) as home:
+        found = run(
+            options.work,
+            seed=options.seed,
+            trials=options.trials or work.trials,
+            epochs=options.epochs or work.epochs,
+            backend=options.backend,
+            workers=options.workers,
+            home=home,
+        )
+    print(json.dumps(found))
+
+
+def run(kind: str, *, seed: int, trials: int, epochs: int, backend: str, workers: int, home: Path) -> dict[str, float]:
+    """Run the trials.
+
+    Returns:
+        `best`, the best validation accuracy, and `seconds` from the first trial's start to the end.
+
+    Raises:
+        SystemExit: Not every trial ran all its epochs.
+    """
+    import automl
+
+    dataset, space, listed = _request(kind, trials, seed)
+    started: list[float] = []
+    beside: dict[str, Any] = {} if backend == "tensorflow" else {"backend": backend}
+    with _slots(workers):
+        result = automl.search(
+            dataset,
+            space,
+            trials=trials,
+            epochs=epochs,
+            patience=0,
+            scheduler="none",
+            enqueue=listed,
+            finalists=0,
+            workers=workers,
+            home=home,
+            progress=lambda _: started.append(time.monotonic()),
+            **beside,
+        )
+    seconds = time.monotonic() - started[0]
+    whole = [trial for trial in result.trials if len(trial.epochs) == epochs]
+    if len(whole) != trials:
+        raise SystemExit(f"expected {trials} trials of {epochs} epochs each, found {len(whole)}")
+    return {
+        "best": max(report.metrics["val_accuracy"] for trial in whole for report in trial.epochs),
+        "seconds": seconds,
+    }
+
+
+def _request(kind: str, trials: int, seed: int) -> tuple[Any, Any, list[dict[str, Any]]]:
+    """Return dataset, space, and the list of configs."""
+    from benchmarks import fixed_trials, small_trials
+
+    if kind == "digits":
+        return small_trials.digits_rows(), small_trials.SPACES[kind], small_trials.configs(kind)[:trials]
+    file = data_folder() / WORKS[kind].file
+    if kind == "conv":
+        return small_trials.image_rows(file), small_trials.SPACES[kind], small_trials.configs(kind)[:trials]
+    return file, fixed_trials.space, fixed_trials.configs(trials, seed)
+
+
+@contextmanager
+def _slots(workers: int) -> Iterator[None]:
+    """Give every worker one thread, also where there are fewer workers than cores."""
+    from automl.executors.devices import core_count, plan_slots
+
+    def first_slots(_: int, *more: Any, **options: Any) -> list[Any]:
+        return plan_slots(max(workers, core_count()), *more, **options)[:workers]
+
+    with patch("automl.run_search.plan_slots", first_slots):
+        yield
+
+
+@contextmanager
+def kept_home(kept: Path | None) -> Iterator[Path]:
+    """Give a home folder in which there is nothing but what was compiled before; None for a new one, then deleted."""
+    if kept is None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+        return
+    kept.mkdir(parents=True, exist_ok=True)
+    for entry in kept.iterdir():
+        if entry.name != COMPILED:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    yield kept
+
+
+if __name__ == "__main__":
+    main()
