@@ -132,18 +132,25 @@ class SearchLoop:
 
     def _search(self) -> None:
         while True:
-            while not self._is_exhausted and self._may_ask():
-                trial = self._study.ask()
-                self._is_exhausted = trial is None
-                if trial is not None:
-                    self._executor.submit(self._job(trial))
+            self._submit_trials()
             if not self._executor.running:
-                return
+                break
             for event in self._wait(self._seconds_left(self._plan.seconds)):
                 if isinstance(event, Reported):
                     self._decide(event)
                 else:
                     self._end(event)
+        self._study.drop_prefetched()
+
+    def _submit_trials(self) -> None:
+        """Fill every slot; then choose the next trial while they train, rather than while one of them waits for it."""
+        while not self._is_exhausted and self._has_free_slot and self._may_ask():
+            trial = self._study.ask()
+            self._is_exhausted = trial is None
+            if trial is not None:
+                self._executor.submit(self._job(trial))
+        if not self._has_free_slot and self._may_ask():
+            self._study.prefetch()
 
     def _close_interrupted(self) -> None:
         """Close trials of a dead driver for which no time was left: no study ends with a trial that seems to run."""
@@ -153,8 +160,9 @@ class SearchLoop:
                 self._study.tell(trial.number, TrialResult(state=TrialState.PRUNED, reason="deadline"))
 
     def _may_ask(self) -> bool:
+        """Return True while the budget has a trial more than those that are running, should all of them count."""
         settings, running = self._study.settings, len(self._executor.running)
-        if running >= self._executor.slot_count or self._study.failed >= settings.failure_limit:
+        if self._study.failed >= settings.failure_limit:
             return False
         if settings.trials is not None and self._study.counted + running >= settings.trials:
             return False
