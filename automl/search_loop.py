@@ -34,6 +34,8 @@ from automl.training.job import TrialJob
 
 _TICK_SECONDS = 0.25
 _NEWS_SECONDS = 0.25  # between two looks of tracker and progress at the study
+_NEWS_SHARE = 0.05  # of the driver's time that looks may take: they cost more as trials pile up
+_PLAN_SECONDS = 1.0  # between two predictions of what the finalists will take
 _GRACE_SECONDS = 5.0  # what a running epoch is given after the deadline before its worker is ended
 _SPEND_SECONDS = 5.0  # between two notes of the time spent: what a killed driver forgets at most
 
@@ -93,7 +95,7 @@ class SearchLoop:
         self._finalists: dict[int, TrialRecord] = {}
         self._plan = Plan(configs=(), seeds=0, seconds=0.0)
         self._is_exhausted = False
-        self._news_due = self._spend_due = 0.0
+        self._news_due = self._spend_due = self._plan_due = 0.0
 
     def run(self) -> None:
         """Search, re-train the finalists, and score the winner.
@@ -191,7 +193,9 @@ class SearchLoop:
 
     def _end(self, event: Ended) -> None:
         self._study.tell(event.job.number, self._reasoned(event))
-        if self._study.settings.seconds is not None and self._study.settings.finalists:
+        now = time.monotonic()
+        if self._study.settings.seconds is not None and self._study.settings.finalists and now >= self._plan_due:
+            self._plan_due = now + _PLAN_SECONDS
             share = self._study.settings.seconds * TIME_SHARE
             plan = self._planned(share)
             self._plan = replace(plan, seconds=min(plan.seconds, share))
@@ -299,7 +303,6 @@ class SearchLoop:
             self._study.spend(self._elapsed)
         if now < self._news_due and not force:
             return
-        self._news_due = now + _NEWS_SECONDS
         record = self._study.record
         self._tracker.update(record)
         left = self._seconds_left(0.0)
@@ -312,6 +315,8 @@ class SearchLoop:
                 note=self._note,
             )
         )
+        done = time.monotonic()
+        self._news_due = max(now + _NEWS_SECONDS, done + (done - now) / _NEWS_SHARE)
 
 
 def _running(job: TrialJob) -> TrialRecord:

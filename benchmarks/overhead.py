@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 import psutil
@@ -42,6 +42,8 @@ from automl.study.study import Study
 from automl.tracking.mlflow import MlflowTracker, embedded_uri
 from automl.tracking.mlflow_values import flatten
 from benchmarks.simulated import EPOCHS, SPACE, SPEC, SimulatedExecutor, report
+
+T = TypeVar("T")
 
 _SLOTS = 2
 _EPOCH_SECONDS = 0.02
@@ -68,7 +70,7 @@ class Window:
         end: Trials at the end of the window.
         trials: Trials in the window.
         total_ms: All threads of the driver.
-        ask_ms: `Study.ask`.
+        ask_ms: `Study.ask`, and `Study.prefetch` before it.
         report_ms: All of a trial's calls to `Study.report`.
         tell_ms: `Study.tell`.
         loop_ms: What else the main thread did: the loop, and the records for tracker and progress.
@@ -104,11 +106,16 @@ class TimedStudy(Study):
     def __init__(self, *arguments: Any) -> None:
         """Start at zero."""
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._is_timed = False
         super().__init__(*arguments)
 
     def ask(self) -> TrialRecord | None:
         """Ask, and note what it took."""
         return self._timed("ask", super().ask)
+
+    def prefetch(self) -> None:
+        """Choose the next trial, and note what it took as part of asking for it."""
+        self._timed("ask", super().prefetch)
 
     def report(self, number: int, report: EpochReport) -> Decision:
         """Report, and note what it took."""
@@ -118,12 +125,15 @@ class TimedStudy(Study):
         """Tell, and note what it took."""
         return self._timed("tell", super().tell, number, result)
 
-    def _timed(self, name: str, call: Callable[..., Any], *arguments: Any) -> Any:
-        started = time.thread_time()
+    def _timed(self, name: str, call: Callable[..., T], *arguments: Any) -> T:
+        if self._is_timed:  # a call that belongs to another one
+            return call(*arguments)
+        self._is_timed, started = True, time.thread_time()
         try:
             return call(*arguments)
         finally:
             self.seconds[name] += time.thread_time() - started
+            self._is_timed = False
 
 
 @dataclass(frozen=True)
