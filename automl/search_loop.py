@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from time import thread_time
 from typing import Literal
 
 from automl.errors import NoUsableModelError
@@ -34,7 +35,7 @@ from automl.training.job import TrialJob
 
 _TICK_SECONDS = 0.25
 _NEWS_SECONDS = 0.25  # between two looks of tracker and progress at the study
-_NEWS_SHARE = 0.05  # of the driver's time that looks may take: they cost more as trials pile up
+_NEWS_SHARE = 0.05  # of a processor that looks may take: a live table costs more as trials pile up
 _PLAN_SECONDS = 1.0  # between two predictions of what the finalists will take
 _GRACE_SECONDS = 5.0  # what a running epoch is given after the deadline before its worker is ended
 _SPEND_SECONDS = 5.0  # between two notes of the time spent: what a killed driver forgets at most
@@ -303,6 +304,7 @@ class SearchLoop:
             self._study.spend(self._elapsed)
         if now < self._news_due and not force:
             return
+        begun = thread_time()
         record = self._study.record
         self._tracker.update(record)
         left = self._seconds_left(0.0)
@@ -315,8 +317,7 @@ class SearchLoop:
                 note=self._note,
             )
         )
-        done = time.monotonic()
-        self._news_due = max(now + _NEWS_SECONDS, done + (done - now) / _NEWS_SHARE)
+        self._news_due = now + max(_NEWS_SECONDS, (thread_time() - begun) / _NEWS_SHARE)
 
 
 def _running(job: TrialJob) -> TrialRecord:
