@@ -9,9 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import optuna
@@ -34,16 +32,13 @@ from automl.records import (
 from automl.search_space import SearchSpace, flatten
 from automl.seeds import derive_seed
 from automl.settings import SearchSettings
-from automl.study.distributions import suggest
 from automl.study.journal import together
-from automl.study.samplers import make_sampler
+from automl.study.proposals import Proposal, Proposals
 from automl.study.schedulers import make_scheduler
 from automl.study.storage import open_storage
 from automl.study.trials import TrialTable
 from automl.study_record import StudyRecord
 
-_DUPLICATES_IN_A_ROW = 8  # proposals that repeat a config, after which an unseen one is taken instead
-Proposal = tuple[Trial, Config]  # a trial without a config, and the config that was chosen for it
 _OPTUNA_STATE = {
     TrialState.COMPLETE: optuna.trial.TrialState.COMPLETE,
     TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
@@ -61,7 +56,6 @@ class Study:
         self._folder = folder
         self._storage = storage
         self._optuna = optuna_study
-        self._study_id = storage.get_study_id_from_name(optuna_study.study_name)
         self._read_only = space is None
         self._space = space or _placeholder(optuna_study.user_attrs["space"]["name"])
         attributes = optuna_study.user_attrs
@@ -80,16 +74,18 @@ class Study:
             for name, value in sorted(attributes.items())
             if name.startswith("finalist:")
         }
-        self._grid = self._space.grid()
         self._scheduler = make_scheduler(self.settings.scheduler, max_epochs=self.settings.epochs)
         self._trials = TrialTable()
         self._running: dict[int, Trial] = {}
         self._interrupted: list[int] = []
-        self._queued = 0  # configs that were enqueued and not asked for yet
-        self._asked = 0
-        self._half_asked: list[int] = []
-        self._ahead: Proposal | None = None
-        self._is_exhausted = False
+        self._proposals = Proposals(
+            storage,
+            optuna_study.study_name,
+            self._space,
+            self._trials,
+            sampler=self.settings.sampler,
+            seed=self.settings.seed,
+        )
         for frozen in optuna_study.get_trials(deepcopy=False):
             self._read(frozen)
 
@@ -219,12 +215,9 @@ class Study:
         """
         if self._interrupted:
             number = self._interrupted.pop(0)
-            return self._start(self._again(number), self._trials[number])
-        self.prefetch()
-        if self._ahead is None:
-            return None
-        (trial, config), self._ahead = self._ahead, None
-        return self._start(trial, self._new_record(trial, config))
+            return self._start(self._proposals.trial(number, self._optuna), self._trials[number])
+        proposal = self._proposals.take()
+        return None if proposal is None else self._start(proposal.trial, self._new_record(proposal))
 
     def prefetch(self) -> None:
         """Let the sampler choose what the next `ask` returns, by what is known now.
@@ -232,17 +225,12 @@ class Study:
         Until then it is no trial of the study: it is not counted and in no record. A driver that dies leaves it behind
         as one that it died over while asking: with its values, so that the next driver asks for the same.
         """
-        if self._ahead is None and not self._interrupted and not self._is_exhausted:
-            self._ahead = self._propose()
-            self._is_exhausted = self._ahead is None
+        if not self._interrupted:
+            self._proposals.prefetch()
 
     def drop_prefetched(self) -> None:
         """Let go of what was chosen and will not be asked for; Optuna counts it as failed."""
-        left = [] if self._ahead is None else [self._ahead[0]]
-        left += [self._again(number) for number in self._half_asked]
-        self._ahead, self._half_asked = None, []
-        for trial in left:
-            self._refuse(trial, "not_needed")
+        self._proposals.drop()
 
     def report(self, number: int, report: EpochReport) -> Decision:
         """Keep an epoch of a running trial, and decide whether it goes on."""
@@ -306,46 +294,8 @@ class Study:
         self._final = final
         self._optuna.set_user_attr("final", final.to_json())
 
-    def _propose(self) -> Proposal | None:
-        """Return a trial whose config nobody has seen, or None when the space is exhausted."""
-        repeats = 0
-        while repeats <= _DUPLICATES_IN_A_ROW:
-            proposed = not self._has_queued  # repeats among what was enqueued say nothing about the space
-            trial = self._next_trial(last_resort=repeats == _DUPLICATES_IN_A_ROW)
-            if trial is None:
-                return None
-            with together(self._storage):
-                config = self._space.walk(partial(suggest, trial))
-            if not self._trials.has_seen(config):
-                return trial, config
-            self._refuse(trial, FailureReason.DUPLICATE.value)
-            repeats += proposed
-        return None
-
-    def _refuse(self, trial: Trial, reason: str) -> None:
-        """Close a trial that has no seed, and is therefore hidden."""
-        with together(self._storage):
-            trial.set_user_attr("reason", reason)
-            self._optuna.tell(trial, state=optuna.trial.TrialState.FAIL)
-
-    def _enqueue_proposal(self, *, last_resort: bool) -> bool:
-        """Enqueue what does not come from Optuna's sampler; False when the space is exhausted."""
-        if self._has_queued:
-            return True
-        if self.settings.sampler == "grid":
-            config = next((one for one in self._grid if not self._trials.has_seen(one)), None)
-        elif not last_resort:
-            return True
-        elif self._space.is_finite:
-            config = self._space.unseen(self._trials.has_seen)
-        else:
-            config = self._space.random_config(Random(derive_seed(self.settings.seed, self._asked)))
-        if config is not None:
-            self._optuna.enqueue_trial(dict(flatten(config)))
-            self._queued += 1
-        return config is not None
-
-    def _new_record(self, trial: Trial, config: Config) -> TrialRecord:
+    def _new_record(self, proposal: Proposal) -> TrialRecord:
+        trial, config = proposal
         seed = derive_seed(self.settings.seed, trial.number)
         with together(self._storage):
             trial.set_user_attr("config", config)
@@ -356,36 +306,6 @@ class Study:
         self._running[record.number] = trial
         self._trials.put(record)
         return record
-
-    @property
-    def _has_queued(self) -> bool:
-        return bool(self._half_asked or self._queued)
-
-    def _next_trial(self, *, last_resort: bool) -> Trial | None:
-        """Return a trial that has no config yet, or None when the space is exhausted."""
-        sampler = make_sampler(self.settings.sampler, seed=self.settings.seed, number=self._asked)
-        # Loaded anew: until it is told of a trial, an Optuna study remembers which trials it saw when it last sampled.
-        self._optuna = optuna.load_study(storage=self._storage, study_name=self._optuna.study_name, sampler=sampler)
-        if self._half_asked:
-            trial = self._again(self._half_asked.pop(0))
-        elif self._enqueue_proposal(last_resort=last_resort):
-            trial = self._new_trial()
-        else:
-            return None
-        self._asked += 1
-        return trial
-
-    def _new_trial(self) -> Trial:
-        if self._queued:
-            self._queued -= 1
-            return self._optuna.ask()
-        # Optuna's own `ask` would look through all trials for one that waits.
-        trial = Trial(self._optuna, self._storage.create_new_trial(self._study_id))
-        _ = trial.relative_params  # what takes the sampler long is done before the storage is locked
-        return trial
-
-    def _again(self, number: int) -> Trial:
-        return Trial(self._optuna, self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number))
 
     def _close(self, record: TrialRecord) -> None:
         """Tell Optuna of a trial that has ended."""
@@ -400,17 +320,10 @@ class Study:
 
     def _read(self, frozen: FrozenTrial) -> None:
         """Take up a trial that the storage holds."""
-        if frozen.state is optuna.trial.TrialState.WAITING:
-            self._queued += 1
+        if not self._proposals.read(frozen):
             return
         attributes = frozen.user_attrs
         running = frozen.state is optuna.trial.TrialState.RUNNING
-        if running and "seed" not in attributes:  # the driver died between asking and writing the config down
-            self._half_asked.append(frozen.number)
-            return
-        self._asked += 1
-        if "seed" not in attributes:  # a duplicate
-            return
         epochs = [EpochReport.from_json(value) for name, value in attributes.items() if name.startswith("epoch:")]
         record = TrialRecord(
             number=frozen.number,
