@@ -47,7 +47,8 @@ T = TypeVar("T")
 
 _SLOTS = 2
 _EPOCH_SECONDS = 0.02
-_DRAIN_SECONDS = 2.5  # in which the tracker has written what it was told
+_QUIET_SECONDS = 1.5  # longer than the tracker's pauses
+_QUIET_SHARE = 0.1  # of a processor: less is no writing
 _LOOKS = 3
 _START_UP = {
     "import automl": "import automl",
@@ -164,7 +165,7 @@ class Meter:
         if not self._marks or self._study.counted < self._marks[0]:
             return
         mark = self._marks.pop(0)
-        time.sleep(_DRAIN_SECONDS)
+        _wait_until_quiet()
         process, main = time.process_time(), time.thread_time()
         look_ms = median(self._look() for _ in range(_LOOKS)) if mark else 0.0
         self.readings[mark] = Clocks(
@@ -186,6 +187,15 @@ class Meter:
         self._tracker.update(self._study.record)
         time.sleep(1.2)  # the tracker looks once a second
         return 1000 * (time.process_time() - before)
+
+
+def _wait_until_quiet() -> None:
+    """Return when the tracker has written what it was told."""
+    used = 1.0
+    while used > _QUIET_SHARE * _QUIET_SECONDS:
+        before = time.process_time()
+        time.sleep(_QUIET_SECONDS)
+        used = time.process_time() - before
 
 
 def main() -> None:
