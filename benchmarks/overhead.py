@@ -47,8 +47,7 @@ T = TypeVar("T")
 
 _SLOTS = 2
 _EPOCH_SECONDS = 0.02
-_QUIET_SECONDS = 1.5  # longer than the tracker's pauses
-_QUIET_SHARE = 0.1  # of a processor: less is no writing
+_ROUND_SECONDS = 1.5  # longer than the tracker's pauses
 _LOOKS = 3
 _START_UP = {
     "import automl": "import automl",
@@ -152,50 +151,54 @@ class Clocks:
 class Meter:
     """Reads the clocks when the study has so many trials; told of progress right after the tracker."""
 
-    def __init__(self, study: TimedStudy, tracker: MlflowTracker, marks: Sequence[int]) -> None:
-        """Set the numbers of trials to stop at."""
+    def __init__(self, study: TimedStudy, tracker: MlflowTracker, client: Any, marks: Sequence[int]) -> None:
+        """Set the numbers of trials to stop at; `client` is an MLflow client of the tracker's store."""
         self.readings: dict[int, Clocks] = {}
+        self._client = client
         self._study = study
         self._tracker = tracker
         self._marks = sorted(set(marks))
-        self._pause = (0.0, 0.0)  # processor seconds, of process and main thread, of measuring itself
+        self._pause = 0.0  # processor seconds of the main thread that went into measuring
+        self._looks = 0.0  # and of the tracker's thread
 
     def __call__(self, progress: Progress) -> None:
         """Let the tracker finish, and read."""
         if not self._marks or self._study.counted < self._marks[0]:
             return
         mark = self._marks.pop(0)
-        _wait_until_quiet()
+        main = time.thread_time()
+        self._wait_for_tracker()
+        self._pause += time.thread_time() - main
         process, main = time.process_time(), time.thread_time()
         look_ms = median(self._look() for _ in range(_LOOKS)) if mark else 0.0
         self.readings[mark] = Clocks(
             trials=self._study.counted,
-            process=process - self._pause[0],
-            main=main - self._pause[1],
+            process=process - self._pause - self._looks,
+            main=main - self._pause,
             calls=dict(self._study.seconds),
             memory_bytes=psutil.Process().memory_info().rss,
             look_ms=look_ms,
         )
-        self._pause = (
-            self._pause[0] + time.process_time() - process,
-            self._pause[1] + time.thread_time() - main,
-        )
+        self._pause += time.thread_time() - main
+        self._looks += time.process_time() - process - (time.thread_time() - main)
         print(f"{self._study.counted} trials", file=sys.stderr, flush=True)
+
+    def _wait_for_tracker(self) -> None:
+        """Return when MLflow has the last trial that has ended, and the tracker has had time for the parent run."""
+        last = max((trial.number for trial in self._study.record.trials if trial.state.is_final), default=None)
+        query = f"tags.`automl.trial` = '{last}' AND attributes.status != 'RUNNING'"
+        while last is not None and not self._client.search_runs(self._experiment_ids(), query, max_results=1):
+            time.sleep(0.5)
+        time.sleep(_ROUND_SECONDS)
+
+    def _experiment_ids(self) -> list[str]:
+        return [experiment.experiment_id for experiment in self._client.search_experiments()]
 
     def _look(self) -> float:
         before = time.process_time()
         self._tracker.update(self._study.record)
-        time.sleep(1.2)  # the tracker looks once a second
+        time.sleep(_ROUND_SECONDS)
         return 1000 * (time.process_time() - before)
-
-
-def _wait_until_quiet() -> None:
-    """Return when the tracker has written what it was told."""
-    used = 1.0
-    while used > _QUIET_SHARE * _QUIET_SECONDS:
-        before = time.process_time()
-        time.sleep(_QUIET_SECONDS)
-        used = time.process_time() - before
 
 
 def main() -> None:
@@ -221,8 +224,10 @@ def measure(home: Path, ends: Sequence[int], sampler: str) -> list[Window]:
     """Drive one study to the last of `ends` trials; return a window before each."""
     starts = {end: end - min(max(10, end // 5), 200) for end in ends}
     mlflow_ms = mlflow_alone(home / "alone")
-    study, tracker = _study(home, ends[-1], sampler), _tracker(home)
-    meter = Meter(study, tracker, [*starts.values(), *ends])
+    client = _client(home)
+    study = _study(home, ends[-1], sampler)
+    tracker = MlflowTracker(embedded_uri(home), artifact_root=home / "artifacts")
+    meter = Meter(study, tracker, client, [*starts.values(), *ends])
     executor = SimulatedExecutor(slot_count=_SLOTS, epoch_seconds=_EPOCH_SECONDS)
     started = time.monotonic()
     SearchLoop(study, executor, tracker, progress=meter, is_interrupted=lambda: False, started=started).run()
@@ -258,11 +263,12 @@ def _study(home: Path, trials: int, sampler: str) -> TimedStudy:
     return study
 
 
-def _tracker(home: Path) -> MlflowTracker:
+def _client(home: Path) -> Any:
     from mlflow import MlflowClient
 
-    MlflowClient(embedded_uri(home)).search_experiments()  # a new store is migrated, which takes seconds
-    return MlflowTracker(embedded_uri(home), artifact_root=home / "artifacts")
+    client = MlflowClient(embedded_uri(home))
+    client.search_experiments()  # a new store is migrated, which takes seconds
+    return client
 
 
 def _window(end: int, first: Clocks, last: Clocks, optuna_ms: float, mlflow_ms: float) -> Window:
