@@ -50,14 +50,19 @@ _EPOCH_SECONDS = 0.02
 _ROUND_SECONDS = 1.5  # longer than the tracker's pauses
 _LOOKS = 3
 _START_UP = {
-    "import automl": "import automl",
+    "import automl": "import automl; print()",
     "automl --help": "import sys; sys.argv[1:] = ['--help']; from automl.cli import main; main()",
     "first epoch of iris reported": """
-import os, automl
+import automl
+from automl.errors import SearchInterrupted
 def stop(progress):
     if any(trial.epochs for trial in progress.record.trials):
-        os._exit(0)
-automl.search("iris", trials=1, epochs=2, workers=1, home=sys.argv[1], progress=stop)
+        print(flush=True)
+        raise KeyboardInterrupt
+try:
+    automl.search("iris", trials=1, epochs=500, workers=1, home=sys.argv[1], progress=stop)
+except SearchInterrupted:
+    pass
 """,
 }
 
@@ -341,11 +346,18 @@ def mlflow_alone(home: Path, trials: int = 50) -> float:
 
 
 def _start_up(code: str) -> float:
-    """Return the wall-clock seconds of a new process that runs `code`."""
+    """Return the wall-clock seconds until a new process that runs `code` prints its first line."""
     with tempfile.TemporaryDirectory() as home:
         started = time.monotonic()
-        subprocess.run([sys.executable, "-c", f"import sys\n{code}", home], check=True, stdout=subprocess.DEVNULL)
-        return time.monotonic() - started
+        command = [sys.executable, "-c", f"import sys\n{code}", home]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            seconds = time.monotonic() - started
+            process.stdout.read()
+        if process.returncode:
+            raise SystemExit(f"a new process failed: {code}")
+        return seconds
 
 
 def _show(windows: Sequence[Window], start_up: dict[str, float]) -> None:
