@@ -38,6 +38,7 @@ from automl.search_loop import Progress, SearchLoop
 from automl.settings import SearchSettings
 from automl.study.distributions import suggest
 from automl.study.samplers import make_sampler
+from automl.study.storage import open_storage
 from automl.study.study import Study
 from automl.tracking.mlflow import MlflowTracker, embedded_uri
 from automl.tracking.mlflow_values import flatten
@@ -239,7 +240,7 @@ def measure(home: Path, ends: Sequence[int], sampler: str) -> list[Window]:
     meter(Progress(record=study.record, phase="done"))
     if tracker.close(timeout_seconds=60):
         raise SystemExit("the tracker did not write all trials")
-    known = study.record.trials
+    known = optuna.load_study(study_name=study.record.name, storage=open_storage(study.record.folder, None)).trials
     return [
         _window(
             end,
@@ -300,22 +301,16 @@ def _window(end: int, first: Clocks, last: Clocks, optuna_ms: float, mlflow_ms: 
     )
 
 
-def optuna_alone(known: Sequence[TrialRecord], end: int, sampler: str) -> float:
+def optuna_alone(known: Sequence[optuna.trial.FrozenTrial], end: int, sampler: str) -> float:
     """Return the processor milliseconds a trial of plain Optuna in memory, from the `known` trials to number `end`."""
     study = optuna.create_study(direction="maximize", sampler=make_sampler(sampler, seed=0, number=0))
-    study.add_trials([_frozen(record) for record in known])
+    study.add_trials(known)
     started = time.process_time()
     for _ in range(end - len(known)):
         trial = study.ask()
         config = SPACE.walk(partial(suggest, trial))
         study.tell(trial, report(config, EPOCHS).metrics["val_accuracy"])
     return 1000 * (time.process_time() - started) / (end - len(known))
-
-
-def _frozen(record: TrialRecord) -> optuna.trial.FrozenTrial:
-    from automl.study.distributions import distributions
-
-    return optuna.trial.create_trial(params=record.config, distributions=dict(distributions(SPACE)), value=record.value)
 
 
 def mlflow_alone(home: Path, trials: int = 50) -> float:
