@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from time import thread_time
 from typing import Literal
 
 from automl.errors import NoUsableModelError
@@ -35,6 +36,8 @@ from automl.training.job import TrialJob
 _TICK_SECONDS = 0.25
 _NEWS_SECONDS = 0.25  # between two looks of tracker and progress at the study
 _CONCENTRATE_SECONDS = 60.0  # of re-training, from which on idle cores are worth a worker's start
+_NEWS_SHARE = 0.05  # of a processor that looks may take: a live table costs more as trials pile up
+_PLAN_SECONDS = 1.0  # between two predictions of what the finalists will take
 _GRACE_SECONDS = 5.0  # what a running epoch is given after the deadline before its worker is ended
 _SPEND_SECONDS = 5.0  # between two notes of the time spent: what a killed driver forgets at most
 
@@ -94,7 +97,7 @@ class SearchLoop:
         self._finalists: dict[int, TrialRecord] = {}
         self._plan = Plan(configs=(), seeds=0, seconds=0.0)
         self._is_exhausted = False
-        self._news_due = self._spend_due = 0.0
+        self._news_due = self._spend_due = self._plan_due = 0.0
 
     def run(self) -> None:
         """Search, re-train the finalists, and score the winner.
@@ -133,18 +136,25 @@ class SearchLoop:
 
     def _search(self) -> None:
         while True:
-            while not self._is_exhausted and self._may_ask():
-                trial = self._study.ask()
-                self._is_exhausted = trial is None
-                if trial is not None:
-                    self._executor.submit(self._job(trial))
+            self._submit_trials()
             if not self._executor.running:
-                return
+                break
             for event in self._wait(self._seconds_left(self._plan.seconds)):
                 if isinstance(event, Reported):
                     self._decide(event)
                 else:
                     self._end(event)
+        self._study.drop_prefetched()
+
+    def _submit_trials(self) -> None:
+        """Fill every slot; then choose the next trial while they train, rather than while one of them waits for it."""
+        while not self._is_exhausted and self._has_free_slot and self._may_ask():
+            trial = self._study.ask()
+            self._is_exhausted = trial is None
+            if trial is not None:
+                self._executor.submit(self._job(trial))
+        if not self._has_free_slot and self._may_ask():
+            self._study.prefetch()
 
     def _close_interrupted(self) -> None:
         """Close trials of a dead driver for which no time was left: no study ends with a trial that seems to run."""
@@ -154,8 +164,9 @@ class SearchLoop:
                 self._study.tell(trial.number, TrialResult(state=TrialState.PRUNED, reason="deadline"))
 
     def _may_ask(self) -> bool:
+        """Return True while the budget has a trial more than those that are running, should all of them count."""
         settings, running = self._study.settings, len(self._executor.running)
-        if running >= self._executor.slot_count or self._study.failed >= settings.failure_limit:
+        if self._study.failed >= settings.failure_limit:
             return False
         if settings.trials is not None and self._study.counted + running >= settings.trials:
             return False
@@ -184,7 +195,9 @@ class SearchLoop:
 
     def _end(self, event: Ended) -> None:
         self._study.tell(event.job.number, self._reasoned(event))
-        if self._study.settings.seconds is not None and self._study.settings.finalists:
+        now = time.monotonic()
+        if self._study.settings.seconds is not None and self._study.settings.finalists and now >= self._plan_due:
+            self._plan_due = now + _PLAN_SECONDS
             share = self._study.settings.seconds * TIME_SHARE
             plan = self._planned(share)
             self._plan = replace(plan, seconds=min(plan.seconds, share))
@@ -294,7 +307,7 @@ class SearchLoop:
             self._study.spend(self._elapsed)
         if now < self._news_due and not force:
             return
-        self._news_due = now + _NEWS_SECONDS
+        begun = thread_time()
         record = self._study.record
         self._tracker.update(record)
         left = self._seconds_left(0.0)
@@ -307,6 +320,7 @@ class SearchLoop:
                 note=self._note,
             )
         )
+        self._news_due = now + max(_NEWS_SECONDS, (thread_time() - begun) / _NEWS_SHARE)
 
 
 def _running(job: TrialJob) -> TrialRecord:

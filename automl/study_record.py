@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -47,7 +48,7 @@ class StudyRecord:
     final: FinalScore | None = None
     elapsed_seconds: float = 0.0
 
-    @property
+    @cached_property
     def ranked(self) -> tuple[TrialRecord, ...]:
         """Complete and pruned trials that have a value, best first."""
         usable = [

@@ -26,6 +26,7 @@ from automl.data import PreparedDataset, load_object, prepare
 from automl.dataset_spec import DatasetSpec
 from automl.layers import input_layers, output_layers
 from automl.objective import Objective
+from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
 from automl.training.trainer import Trainer
 from benchmarks.reporting import table, write_json
@@ -155,7 +156,7 @@ def our_epoch(case: Case, data: PreparedDataset) -> Callable[[int], Mapping[str,
         patience=0,
         objective=Objective("val_accuracy", "max"),
     )
-    trainer = Trainer(job, case.build, data)
+    trainer = Trainer(job, case.build, data, Graphs())
     trainer.compile()
     return lambda epoch: trainer.train_epoch(epoch).metrics
 

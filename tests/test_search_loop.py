@@ -5,11 +5,13 @@ No model is trained: the executor plays curves that follow from each config, on 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from automl import search_loop
@@ -22,6 +24,7 @@ from automl.records import Decision, EpochReport, FinalScore, TrialResult, Trial
 from automl.search_loop import Progress, SearchLoop
 from automl.search_space import SearchSpace
 from automl.settings import SearchSettings
+from automl.study.storage import open_storage
 from automl.study.study import Study
 from automl.study_record import StudyRecord
 from automl.training.job import TrialJob
@@ -176,6 +179,11 @@ class Driver:
         ).run()
         return self.study.record
 
+    def in_optuna(self) -> list[optuna.trial.FrozenTrial]:
+        """Return what the storage holds, trials included that the study hides."""
+        storage = open_storage(self.folder, None, read_only=True)
+        return optuna.load_study(study_name=self.folder.name, storage=storage).trials
+
     def reopen(self, space: SearchSpace = _SPACE, **changes: Any) -> Driver:
         """Go on as a new driver would."""
         executor = ScriptedExecutor(self.clock, **changes)
@@ -191,11 +199,11 @@ def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
     clock = Clock()
     monkeypatch.setattr(search_loop, "time", clock)
     folder = tmp_path / "digits-scripted-001"
-    folder.mkdir()
 
     def make(
         space: SearchSpace = _SPACE, *, script: dict[str, Any] | None = None, enqueue: Any = (), **settings: Any
     ) -> Driver:
+        folder.mkdir(exist_ok=True)
         values = {"trials": 5, "seconds": None, "epochs": 3, "finalists": 0, "scheduler": "none", "sampler": "random"}
         study = Study.create(
             folder,
@@ -314,6 +322,61 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(drive: Drive, tmp_p
     assert [trial.number for trial in record.trials] == list(range(6))
     assert record.count(TrialState.COMPLETE) == 6
     assert all([one.epoch for one in trial.epochs] == [1, 2, 3] for trial in record.trials)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_with_one_worker_the_same_seed_tries_the_same_however_often_it_is_killed(drive: Drive, sampler: str) -> None:
+    """More trials than TPE draws at random, and a driver that dies after three waits, eight, three, ..."""
+
+    def tried(record: StudyRecord) -> list[tuple[int, float, int, int]]:
+        return [(one.number, one.config["quality"], one.seed, len(one.epochs)) for one in record.trials]
+
+    first = drive(trials=14, sampler=sampler, scheduler="asha")
+    whole = first.run()
+    shutil.rmtree(first.folder)
+    killed = drive(trials=14, sampler=sampler, scheduler="asha")
+    deaths = 0
+    while True:
+        left = iter([False] * (3 + 5 * (deaths % 2)))
+        try:
+            record = killed.run(is_interrupted=lambda left=left: next(left, True))
+            break
+        except KeyboardInterrupt:
+            deaths += 1
+            killed = killed.reopen()
+    assert deaths > 5
+    assert tried(record) == tried(whole)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_the_next_trial_is_chosen_while_all_slots_train(drive: Drive, slots: int) -> None:
+    driver = drive(trials=6, script={"slot_count": slots})
+    chosen_ahead = []
+
+    def look(job: TrialJob) -> bool:
+        """Called for every job at every wait."""
+        is_full = len(driver.executor.running) == slots
+        running = [one for one in driver.in_optuna() if one.state.name == "RUNNING"]
+        chosen_ahead.append((is_full, len(running) - len(driver.executor.running)))
+        return False
+
+    driver.executor.hangs = look
+    driver.run()
+    while_full = [ahead for is_full, ahead in chosen_ahead if is_full]
+    assert set(while_full) == {0, 1}
+    assert while_full[0] == 1
+    assert while_full[-1] == 0  # nothing is chosen that the budget has no room for
+    assert len(driver.in_optuna()) == 6
+
+
+def test_no_trial_seems_to_run_when_a_search_has_ended(drive: Drive) -> None:
+    driver = drive(trials=None, seconds=10.0, epochs=4)
+    record = driver.run()
+    states = [one.state.name for one in driver.in_optuna()]
+    assert "RUNNING" not in states
+    assert states.count("FAIL") == 1  # chosen ahead, and the deadline came first
+    assert record.count(TrialState.FAILED) == driver.study.failed == 0
+    assert len(record.trials) == len(states) - 1
 
 
 def test_everyone_is_told_the_last_state(drive: Drive) -> None:

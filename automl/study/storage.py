@@ -9,6 +9,7 @@ from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalStorage
 
 from automl.errors import RequestError, SurroundingsError
+from automl.study.journal import DriverStorage
 
 JOURNAL_NAME = "journal.log"
 
@@ -36,9 +37,10 @@ def open_storage(folder: Path, url: str | None, *, read_only: bool = False) -> B
     if read_only and not path.exists():
         raise RequestError(f"{folder} holds no study ({JOURNAL_NAME} is missing); was it searched with --storage?")
     try:
-        if not read_only:
-            _mend_torn_line(path)
-        return JournalStorage(JournalFileBackend(str(path)))
+        if read_only:
+            return JournalStorage(JournalFileBackend(str(path)))
+        _mend_torn_line(path)
+        return DriverStorage(path)
     except OSError as error:
         raise SurroundingsError(f"the journal {path} cannot be opened: {error.strerror}") from error
 

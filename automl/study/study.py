@@ -9,9 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import optuna
@@ -31,16 +29,16 @@ from automl.records import (
     TrialResult,
     TrialState,
 )
-from automl.search_space import SearchSpace, config_key, flatten
+from automl.search_space import SearchSpace, flatten
 from automl.seeds import derive_seed
 from automl.settings import SearchSettings
-from automl.study.distributions import suggest
-from automl.study.samplers import make_sampler
+from automl.study.journal import together
+from automl.study.proposals import Proposal, Proposals
 from automl.study.schedulers import make_scheduler
 from automl.study.storage import open_storage
+from automl.study.trials import TrialTable
 from automl.study_record import StudyRecord
 
-_DUPLICATES_IN_A_ROW = 8  # proposals that repeat a config, after which an unseen one is taken instead
 _OPTUNA_STATE = {
     TrialState.COMPLETE: optuna.trial.TrialState.COMPLETE,
     TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
@@ -76,13 +74,18 @@ class Study:
             for name, value in sorted(attributes.items())
             if name.startswith("finalist:")
         }
-        self._grid = self._space.grid()
         self._scheduler = make_scheduler(self.settings.scheduler, max_epochs=self.settings.epochs)
-        self._trials: dict[int, TrialRecord] = {}
+        self._trials = TrialTable()
         self._running: dict[int, Trial] = {}
-        self._keys: set[str] = set()
-        self._asked = 0
-        self._half_asked: list[int] = []
+        self._interrupted: list[int] = []
+        self._proposals = Proposals(
+            storage,
+            optuna_study.study_name,
+            self._space,
+            self._trials,
+            sampler=self.settings.sampler,
+            seed=self.settings.seed,
+        )
         for frozen in optuna_study.get_trials(deepcopy=False):
             self._read(frozen)
 
@@ -183,7 +186,7 @@ class Study:
             space_table=tuple(self._space_attributes["table"]),
             objective=self._objective,
             settings=self.settings.to_json(),
-            trials=tuple(self._trials.values()),
+            trials=self._trials.records,
             finalists=tuple(self._finalists.values()),
             final=self._final,
             elapsed_seconds=self._elapsed_seconds,
@@ -192,21 +195,17 @@ class Study:
     @property
     def counted(self) -> int:
         """Complete and pruned trials: what a budget of trials counts."""
-        return sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in self._trials.values())
+        return self._trials.count(TrialState.COMPLETE, TrialState.PRUNED)
 
     @property
     def failed(self) -> int:
         """Failed trials."""
-        return sum(trial.state is TrialState.FAILED for trial in self._trials.values())
+        return self._trials.count(TrialState.FAILED)
 
     @property
     def interrupted(self) -> tuple[TrialRecord, ...]:
         """Trials that were running when the driver of an earlier session died; they keep number, config and seed."""
-        return tuple(
-            trial
-            for trial in self._trials.values()
-            if trial.state is TrialState.RUNNING and trial.number not in self._running
-        )
+        return tuple(self._trials[number] for number in self._interrupted)
 
     def ask(self) -> TrialRecord | None:
         """Return the next trial to run, or None when every config of a finite space has been tried.
@@ -214,21 +213,24 @@ class Study:
         Interrupted trials come first, then enqueued configs, then the space's default, then what the sampler
         proposes. A config that the study has seen is never returned again.
         """
-        for interrupted in self.interrupted:
-            return self._start(self._again(interrupted.number), interrupted)
-        repeats = 0
-        while repeats <= _DUPLICATES_IN_A_ROW:
-            proposed = not self._has_queued()  # repeats among what was enqueued say nothing about the space
-            trial = self._next_trial(last_resort=repeats == _DUPLICATES_IN_A_ROW)
-            if trial is None:
-                return None
-            config = self._space.walk(partial(suggest, trial))
-            if config_key(config) not in self._keys:
-                return self._start(trial, self._new_record(trial, config))
-            trial.set_user_attr("reason", FailureReason.DUPLICATE.value)
-            self._optuna.tell(trial, state=optuna.trial.TrialState.FAIL)
-            repeats += proposed
-        return None
+        if self._interrupted:
+            number = self._interrupted.pop(0)
+            return self._start(self._proposals.trial(number, self._optuna), self._trials[number])
+        proposal = self._proposals.take()
+        return None if proposal is None else self._start(proposal.trial, self._new_record(proposal))
+
+    def prefetch(self) -> None:
+        """Let the sampler choose what the next `ask` returns, by what is known now.
+
+        Until then it is no trial of the study: it is not counted and in no record. A driver that dies leaves it behind
+        as one that it died over while asking: with its values, so that the next driver asks for the same.
+        """
+        if not self._interrupted:
+            self._proposals.prefetch()
+
+    def drop_prefetched(self) -> None:
+        """Let go of what was chosen and will not be asked for; Optuna counts it as failed."""
+        self._proposals.drop()
 
     def report(self, number: int, report: EpochReport) -> Decision:
         """Keep an epoch of a running trial, and decide whether it goes on."""
@@ -236,27 +238,27 @@ class Study:
         known = {one.epoch for one in record.epochs}
         epochs = [*(one for one in record.epochs if one.epoch != report.epoch), report]
         record = self._with_value(replace(record, epochs=tuple(sorted(epochs, key=lambda one: one.epoch))))
-        self._trials[number] = record
-        trial = self._running[number]
-        trial.set_user_attr(f"epoch:{report.epoch}", report.to_json())
+        self._trials.put(record)
         loss = self._losses(record).get(report.epoch)
-        if loss is None:
-            return Decision.CONTINUE
-        if report.epoch not in known:
-            # The value so far, not the epoch's: Optuna takes the last of these as the value of a pruned trial.
-            trial.report(self._objective.loss(loss), report.epoch)
-        return self._scheduler.report(number, report.epoch, loss)
+        trial = self._running[number]
+        with together(self._storage):
+            trial.set_user_attr(f"epoch:{report.epoch}", report.to_json())
+            if loss is not None and report.epoch not in known:
+                # The value so far, not the epoch's: Optuna takes the last of these as the value of a pruned trial.
+                trial.report(self._objective.loss(loss), report.epoch)
+        return Decision.CONTINUE if loss is None else self._scheduler.report(number, report.epoch, loss)
 
     def tell(self, number: int, result: TrialResult) -> TrialRecord:
         """Keep how a running trial ended; one that ended without a usable epoch counts as failed."""
         record = self._trials[number]
         if record.value is None and result.state is TrialState.COMPLETE:
             result = replace(result, state=TrialState.FAILED, reason=FailureReason.NAN.value)
-        trial = self._running.pop(number)
-        trial.set_user_attr("result", result.to_json())
-        self._trials[number] = record.ended(result)
-        self._close(self._trials[number])
-        return self._trials[number]
+        record = record.ended(result)
+        with together(self._storage):
+            self._running.pop(number).set_user_attr("result", result.to_json())
+            self._close(record)
+        self._trials.put(record)
+        return record
 
     def spend(self, seconds: float) -> None:
         """Say how many seconds a driver has been alive, over all resumes."""
@@ -292,56 +294,18 @@ class Study:
         self._final = final
         self._optuna.set_user_attr("final", final.to_json())
 
-    def _seen(self, config: Config) -> bool:
-        return config_key(config) in self._keys
-
-    def _enqueue_proposal(self, *, last_resort: bool) -> bool:
-        """Enqueue what does not come from Optuna's sampler; False when the space is exhausted."""
-        if self._has_queued():
-            return True
-        if self.settings.sampler == "grid":
-            config = next((one for one in self._grid if not self._seen(one)), None)
-        elif not last_resort:
-            return True
-        elif self._space.is_finite:
-            config = self._space.unseen(self._seen)
-        else:
-            config = self._space.random_config(Random(derive_seed(self.settings.seed, self._asked)))
-        if config is not None:
-            self._optuna.enqueue_trial(dict(flatten(config)))
-        return config is not None
-
-    def _new_record(self, trial: Trial, config: Config) -> TrialRecord:
+    def _new_record(self, proposal: Proposal) -> TrialRecord:
+        trial, config = proposal
         seed = derive_seed(self.settings.seed, trial.number)
-        trial.set_user_attr("config", config)
-        trial.set_user_attr("seed", seed)
+        with together(self._storage):
+            trial.set_user_attr("config", config)
+            trial.set_user_attr("seed", seed)
         return TrialRecord(number=trial.number, config=config, seed=seed, state=TrialState.RUNNING)
 
     def _start(self, trial: Trial, record: TrialRecord) -> TrialRecord:
         self._running[record.number] = trial
-        self._trials[record.number] = record
-        self._keys.add(config_key(record.config))
+        self._trials.put(record)
         return record
-
-    def _has_queued(self) -> bool:
-        waiting = self._optuna.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
-        return bool(self._half_asked or waiting)
-
-    def _next_trial(self, *, last_resort: bool) -> Trial | None:
-        """Return a trial that has no config yet, or None when the space is exhausted."""
-        self._optuna.sampler = make_sampler(self.settings.sampler, seed=self.settings.seed, number=self._asked)
-        if self._half_asked:
-            trial = self._again(self._half_asked.pop(0))
-        elif self._enqueue_proposal(last_resort=last_resort):
-            trial = self._optuna.ask()
-        else:
-            return None
-        self._asked += 1
-        return trial
-
-    def _again(self, number: int) -> Trial:
-        study_id = self._storage.get_study_id_from_name(self._optuna.study_name)
-        return Trial(self._optuna, self._storage.get_trial_id_from_study_id_trial_number(study_id, number))
 
     def _close(self, record: TrialRecord) -> None:
         """Tell Optuna of a trial that has ended."""
@@ -356,16 +320,10 @@ class Study:
 
     def _read(self, frozen: FrozenTrial) -> None:
         """Take up a trial that the storage holds."""
-        if frozen.state is optuna.trial.TrialState.WAITING:
+        if not self._proposals.read(frozen):
             return
         attributes = frozen.user_attrs
         running = frozen.state is optuna.trial.TrialState.RUNNING
-        if running and "seed" not in attributes:  # the driver died between asking and writing the config down
-            self._half_asked.append(frozen.number)
-            return
-        self._asked += 1
-        if "seed" not in attributes:  # a duplicate
-            return
         epochs = [EpochReport.from_json(value) for name, value in attributes.items() if name.startswith("epoch:")]
         record = TrialRecord(
             number=frozen.number,
@@ -379,8 +337,9 @@ class Study:
             record = record.ended(TrialResult.from_json(attributes["result"]))
             if running and not self._read_only:  # the driver died before the last word
                 self._close(record)
-        self._trials[frozen.number] = record
-        self._keys.add(config_key(record.config))
+        elif running:
+            self._interrupted.append(frozen.number)
+        self._trials.put(record)
         self._replay(record)
 
     def _replay(self, record: TrialRecord) -> None:

@@ -25,13 +25,13 @@ from automl.tracking.mlflow_values import (
     Point,
     RunKey,
     Signature,
-    best_values,
     common_tags,
     dataset_fields,
     epoch_metrics,
     final_digest,
     final_metrics,
     final_state,
+    finite_or_nan,
     flatten,
     has_model,
     key_from_tags,
@@ -49,6 +49,7 @@ from automl.tracking.mlflow_values import (
     summary_metrics,
     trial_name,
 )
+from automl.tracking.study_changes import BestCurve, StudyChanges
 
 _log = logging.getLogger(__name__)
 
@@ -130,8 +131,12 @@ class Projection:
         self._parent_status = "RUNNING"
         self._children: dict[RunKey, _Run] = {}
         self._sent: dict[RunKey, Signature] = {}
+        self._unsettled: dict[RunKey, Child] = {}  # what may have to be written still
         self._sent_final: object = None
+        self._changes = StudyChanges()
+        self._curve = BestCurve()
         self._curve_step: int | None = None
+        self._best_tag = ""
         self._refusals: Counter[RunKey] = Counter()
         self._live_due_at = 0.0
 
@@ -139,17 +144,20 @@ class Projection:
         """Write what MLflow does not have of a record; in the last round, the trials still running too."""
         self._open(record)
         self._set_status(study_status(record, is_last=False))
+        changed = self._changes.take(record)
+        self._unsettled |= {child.key: child for child in started(record, changed)}
         self._write_trials(record, is_last=is_last)
         if self.stopped.is_set():
             return
-        self._write_curve(record)
+        self._write_curve(record, changed)
         self._write_final(record)
         self._set_status(study_status(record, is_last=is_last))
 
     def forget(self) -> None:
         """Trust nothing after an error: what MLflow has is read again before the next write."""
         self._parent = None
-        self._children = {}
+        self._children, self._unsettled = {}, {}
+        self._changes, self._curve, self._best_tag = StudyChanges(), BestCurve(), ""
 
     def count_unsent(self, record: StudyRecord) -> int:
         """Return how many trials, finalists and final scores are not in MLflow as the record has them."""
@@ -246,7 +254,8 @@ class Projection:
 
     def _write_trials(self, record: StudyRecord, *, is_last: bool) -> None:
         is_live_due = time.monotonic() >= self._live_due_at
-        due = [child for child in started(record) if self._is_due(child, is_last=is_last, is_live_due=is_live_due)]
+        unsettled = self._unsettled.values()
+        due = [child for child in unsettled if self._is_due(child, is_last=is_last, is_live_due=is_live_due)]
         start_times = start_times_ms([child.trial for child in due])
         for child, start_ms in zip(due, start_times, strict=True):
             if self.stopped.is_set():
@@ -257,6 +266,8 @@ class Projection:
                 if child.trial.state.is_final or is_last:
                     self._end(run, child.trial)
             self._sent[child.key] = child.signature
+        # What has ended was due, and is written or refused for good.
+        self._unsettled = {child.key: child for child in unsettled if not child.trial.state.is_final}
         if is_live_due:
             self._live_due_at = time.monotonic() + LIVE_SECONDS
 
@@ -326,20 +337,18 @@ class Projection:
             raise RuntimeError("the parent run is opened before anything is written")
         return self._parent
 
-    def _write_curve(self, record: StudyRecord) -> None:
-        parent = self._open_parent()
+    def _write_curve(self, record: StudyRecord, changed: Sequence[TrialRecord]) -> None:
         points = [
-            Point("value", value, now_ms(), number)
-            for number, value in best_values(record)
+            Point("value", finite_or_nan(value), now_ms(), number)
+            for number, value in self._curve.advance(record, changed)
             if self._curve_step is None or number > self._curve_step
         ]
-        if points and record.best is not None:
-            self._log(
-                parent,
-                groups=[[point] for point in points],
-                tags={"automl.best": trial_name(record.best.number)},
-            )
-            self._curve_step = points[-1].step
+        best = record.best if record.final is not None else self._curve.best
+        if points and best is not None:
+            name = trial_name(best.number)
+            tags = {"automl.best": name} if name != self._best_tag else {}
+            self._log(self._open_parent(), groups=[[point] for point in points], tags=tags)
+            self._curve_step, self._best_tag = points[-1].step, name
 
     def _write_final(self, record: StudyRecord) -> None:
         state = final_state(record)

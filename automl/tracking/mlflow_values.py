@@ -8,7 +8,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,9 +89,9 @@ def _clean(path: str) -> str:
     return re.sub(r"[^\w.\- ]", "_", path)[:_NAME_LENGTH]
 
 
-def started(record: StudyRecord) -> Iterator[Child]:
-    """Yield every trial and finalist that has begun."""
-    for trial in record.trials:
+def started(record: StudyRecord, trials: Iterable[TrialRecord] | None = None) -> Iterator[Child]:
+    """Yield every trial and finalist that has begun; of the trials only those of `trials` where they are given."""
+    for trial in record.trials if trials is None else trials:
         if trial.state is not TrialState.WAITING:
             yield Child(RunKey("trial", trial.number, 0), trial_name(trial.number), trial, _signature(trial))
     ordinals: Counter[int] = Counter()
@@ -139,11 +139,11 @@ def epoch_metrics(reports: Sequence[EpochReport], start_ms: int) -> Iterator[lis
         values = {_clean(name): value for name, value in report.metrics.items()}
         values[EPOCH_MARK] = report.seconds
         time_ms = start_ms + round(1000 * seconds)
-        yield [Point(name, _finite_or_nan(value), time_ms, report.epoch) for name, value in values.items()]
+        yield [Point(name, finite_or_nan(value), time_ms, report.epoch) for name, value in values.items()]
 
 
-def _finite_or_nan(value: float) -> float:
-    # MLflow's stores keep NaN, but turn infinity into 1.8e308, which no chart survives.
+def finite_or_nan(value: float) -> float:
+    """Return a value as MLflow's stores keep it: they turn infinity into 1.8e308, which no chart survives."""
     return float(value) if math.isfinite(value) else math.nan
 
 
@@ -157,7 +157,7 @@ def summary_metrics(trial: TrialRecord) -> dict[str, float]:
         "compile_seconds": trial.compile_seconds,
         "seconds": trial.seconds,
     }
-    return {name: _finite_or_nan(value) for name, value in values.items() if value is not None}
+    return {name: finite_or_nan(value) for name, value in values.items() if value is not None}
 
 
 def state_tags(trial: TrialRecord) -> dict[str, str]:
@@ -174,21 +174,6 @@ def run_status(state: TrialState) -> str:
     return "FINISHED" if state.is_final else "KILLED"
 
 
-def best_values(record: StudyRecord) -> Iterator[tuple[int, float]]:
-    """Yield the best value after each trial, in the order of their numbers, up to the first still going.
-
-    A trial that is paused holds nothing up: nobody knows whether it will ever go on.
-    """
-    best: float | None = None
-    for trial in record.trials:
-        if trial.state in (TrialState.WAITING, TrialState.RUNNING):
-            return
-        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.value is not None:
-            best = trial.value if best is None or record.objective.better(trial.value, best) else best
-        if best is not None:
-            yield trial.number, _finite_or_nan(best)
-
-
 def final_metrics(record: StudyRecord) -> dict[str, float]:
     """Return the sealed test's verdict as metrics; empty before there is one."""
     final = record.final
@@ -202,7 +187,7 @@ def final_metrics(record: StudyRecord) -> dict[str, float]:
         values = tuple(seed[name] for seed in final.seed_metrics if name in seed)
         if values:
             metrics[f"test_{name}_mean"], metrics[f"test_{name}_spread"] = mean_and_spread(values)
-    return {name: _finite_or_nan(value) for name, value in metrics.items()}
+    return {name: finite_or_nan(value) for name, value in metrics.items()}
 
 
 def model_folder(record: StudyRecord) -> Path:
@@ -227,6 +212,8 @@ def final_digest(record: StudyRecord) -> str:
 
 def study_status(record: StudyRecord, *, is_last: bool) -> str:
     """Return MLflow's status for a study; KILLED where its last record is not its end."""
+    if record.final is None and not is_last:
+        return "RUNNING"
     runs = (*record.trials, *record.finalists)
     is_busy = any(trial.state is TrialState.RUNNING for trial in runs)
     if record.final is not None and not is_busy:

@@ -13,7 +13,6 @@ from automl.records import EpochReport, TrialState
 from automl.study_record import StudyRecord
 from automl.tracking import mlflow_values
 from automl.tracking.mlflow_values import (
-    best_values,
     dataset_fields,
     epoch_metrics,
     final_metrics,
@@ -22,6 +21,7 @@ from automl.tracking.mlflow_values import (
     start_times_ms,
     study_status,
 )
+from automl.tracking.study_changes import BestCurve
 
 Make = Callable[..., StudyRecord]
 
@@ -64,7 +64,7 @@ def test_the_best_value_follows_the_numbers_and_waits_for_running_trials(study: 
         trial(5, TrialState.RUNNING),
         trial(6, value=0.9),
     )
-    assert list(best_values(record)) == [(1, 0.7), (2, 0.7), (3, 0.7), (4, 0.8)]
+    assert BestCurve().advance(record, ()) == [(1, 0.7), (2, 0.7), (3, 0.7), (4, 0.8)]
 
 
 def test_infinity_is_written_as_nan_and_epochs_are_timed_from_the_start() -> None:
