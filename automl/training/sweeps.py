@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -31,16 +32,19 @@ def training_sweep(model: Any, *, own_step: bool) -> CompiledSweep:
         model: A compiled `keras.Model`, its optimizer built.
         own_step: The model's own `train_step` is taken, which shows no predictions.
     """
-    from automl.training import tensorflow_sweeps
-
-    return tensorflow_sweeps.training_sweep(model, own_step=own_step)
+    return _backend().training_sweep(model, own_step=own_step)
 
 
 def evaluation_sweep(model: Any) -> CompiledSweep:
     """Return a sweep that evaluates a compiled `keras.Model`, and changes nothing in it; rows weigh alike."""
-    from automl.training import tensorflow_sweeps
+    return _backend().evaluation_sweep(model)
 
-    return tensorflow_sweeps.evaluation_sweep(model)
+
+def _backend() -> Any:
+    """Return the module of Keras's backend; torch has none, its models are trained by `fit`."""
+    import keras
+
+    return importlib.import_module(f"automl.training.{keras.backend.backend()}_sweeps")
 
 
 def structured(parts: Sequence[Any], inputs: int, outputs: int) -> Data:
