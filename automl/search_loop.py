@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from automl.errors import NoUsableModelError
+from automl.executors.backends import TENSORFLOW
 from automl.executors.base import Ended, Event, Executor, Reported
 from automl.finalists import (
     SEEDS,
@@ -253,6 +254,7 @@ class SearchLoop:
         own.sort(key=lambda pair: record.objective.rank(pair[0]))
         final = self._executor.call(
             score_on_test,
+            backend=TENSORFLOW,
             trial=winner,
             config=trial.config,
             seeds_and_weights=[(one.seed, weights) for one, weights in own],

@@ -10,6 +10,7 @@ be STOP, that epoch is dropped and never reported. What is reported is the same 
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 import traceback
@@ -45,13 +46,30 @@ def main() -> None:
 
 
 def _import_keras(threads: int) -> None:
+    """Import keras and its backend here, so that the first trial does not pay for it."""
+    {"tensorflow": _set_up_tensorflow, "jax": _set_up_jax, "torch": _set_up_torch}[os.environ["KERAS_BACKEND"]](threads)
+    import keras  # noqa: F401
+
+
+def _set_up_tensorflow(threads: int) -> None:
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
-    import keras  # noqa: F401 - imported here, so that the first trial does not pay for it
+
+
+def _set_up_jax(threads: int) -> None:
+    import jax
+
+    jax.devices()  # its threads were counted by the environment: see backends.py
+
+
+def _set_up_torch(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 def _serve(connection: Connection) -> None:

@@ -32,12 +32,14 @@ def training_sweep(model: Any, *, own_step: bool) -> CompiledSweep:
         model: A compiled `keras.Model`, its optimizer built.
         own_step: The model's own `train_step` is taken, which shows no predictions.
     """
-    return _backend().training_sweep(model, own_step=own_step)
+    sweep: CompiledSweep = _backend().training_sweep(model, own_step=own_step)
+    return sweep
 
 
 def evaluation_sweep(model: Any) -> CompiledSweep:
     """Return a sweep that evaluates a compiled `keras.Model`, and changes nothing in it; rows weigh alike."""
-    return _backend().evaluation_sweep(model)
+    sweep: CompiledSweep = _backend().evaluation_sweep(model)
+    return sweep
 
 
 def _backend() -> Any:
