@@ -9,6 +9,7 @@ be STOP, that epoch is dropped and never reported. What is reported is the same 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -49,6 +50,8 @@ def _import_keras(threads: int) -> None:
     """Import keras and its backend here, so that the first trial does not pay for it."""
     {"tensorflow": _set_up_tensorflow, "jax": _set_up_jax, "torch": _set_up_torch}[os.environ["KERAS_BACKEND"]](threads)
     import keras  # noqa: F401
+
+    gc.freeze()  # what imports made stays: Keras collects garbage at every model, and need not look at it
 
 
 def _set_up_tensorflow(threads: int) -> None:

@@ -28,6 +28,13 @@ def evaluation_sweep(model: Any) -> JaxSweep:
     return JaxSweep(model, _evaluation_step(model), trains=False)
 
 
+def tensor(array: Array) -> Any:
+    """Return an array on JAX's device; on the CPU it is the memory mapping itself, which workers share."""
+    import jax
+
+    return jax.device_put(np.asarray(array), may_alias=True)
+
+
 class JaxSweep:
     """A step, called for one batch after the other in one compiled call."""
 

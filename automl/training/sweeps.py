@@ -42,6 +42,11 @@ def evaluation_sweep(model: Any) -> CompiledSweep:
     return sweep
 
 
+def tensor(array: Array) -> Any:
+    """Return an array as a tensor of the backend, on its device; on JAX's CPU it is the array's own memory."""
+    return _backend().tensor(array)
+
+
 def _backend() -> Any:
     """Return the module of Keras's backend; torch has none, its models are trained by `fit`."""
     import keras
