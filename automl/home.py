@@ -6,6 +6,7 @@
       automl.json            version stamp
       mlflow.db, mlflow/     the embedded MLflow store and its artifacts
       datasets/              prepared arrays, by content
+      compiled/              code that JAX has compiled, by content
       studies/NAME/          journal, log, weights of finalists, model, report: a study is moved or deleted as a folder
 """
 
@@ -46,6 +47,11 @@ class Home:
     def datasets(self) -> Path:
         """Folder of all prepared datasets."""
         return self.path / "datasets"
+
+    @property
+    def compiled(self) -> Path:
+        """Folder of compiled code that later searches use again."""
+        return self.path / "compiled"
 
     @property
     def mlflow_artifacts(self) -> Path:

@@ -20,8 +20,9 @@ from automl.data import PreparedDataset
 from automl.data_request import DataRequest, names, source_of
 from automl.dataset_spec import DatasetSpec
 from automl.errors import RequestError, SearchInterrupted, SurroundingsError, UnknownNameError
+from automl.executors.backends import TENSORFLOW, check_backend
 from automl.executors.base import Executor
-from automl.executors.devices import plan_slots
+from automl.executors.devices import Slot, plan_slots
 from automl.executors.local import LocalExecutor
 from automl.home import Home
 from automl.narrowing import Setting
@@ -57,6 +58,7 @@ def search(
     scheduler: str = "asha",
     executor: str = "local",
     workers: int | Literal["auto"] = "auto",
+    backend: str = TENSORFLOW,
     seed: int = 0,
     split_seed: int = 0,
     name: str | None = None,
@@ -98,6 +100,7 @@ def search(
         scheduler: `asha`, `hyperband`, `median` or `none`.
         executor: `local`.
         workers: Worker processes, or `"auto"`: one a GPU, or else one a core.
+        backend: What Keras trains on: `tensorflow`, `jax` or `torch`; final models are TensorFlow's in any case.
         seed: Seed of proposals, weights, dropout and shuffling.
         split_seed: Seed of the split.
         name: Name of the study; by default `<dataset>-<space>-NNN`.
@@ -148,6 +151,7 @@ def search(
         split_seed=_not_negative("split-seed", split_seed),
         finalists=_not_negative("finalists", finalists),
         workers=None if workers == "auto" else workers,
+        backend=check_backend(backend),
         is_default_budget=trials is None and time is None,
     )
     _check_executor(executor)
@@ -188,11 +192,11 @@ def search(
         name, f"{prepared.spec.name}-{chosen.name}", taken=stored_names(storage) if storage else ()
     )
     with place.driving(folder.name):
-        runner = LocalExecutor(slots, log_path=folder / "workers.log")
+        runner = _executor(slots, settings, folder, place)
         try:
             runner.start()
             runner.prepare(prepared.folder, chosen.build)
-            runner.call(check_build, config=chosen.default_config())
+            _check_build(runner, chosen, settings)
             study = Study.create(
                 folder,
                 storage=storage,
@@ -257,9 +261,10 @@ def resume(
         prepared = _prepare_again(study, stored.origin, place)
         chosen = space or _find_again(study, stored.origin)
         opened = Study.open(folder, storage=storage, space=chosen)
+        check_backend(opened.settings.backend)
         opened.rebudget(trials=_positive("trials", trials), seconds=parse_seconds(time) if time is not None else None)
         wanted = opened.settings.workers if workers is None else None if workers == "auto" else workers
-        runner = LocalExecutor(plan_slots(wanted), log_path=folder / "workers.log")
+        runner = _executor(plan_slots(wanted), opened.settings, folder, place)
         try:
             runner.start()
             runner.prepare(prepared.folder, chosen.build)
@@ -294,6 +299,27 @@ def _from_text(text: str) -> float:
         return float(text)
     except ValueError:
         return float(pd.Timedelta(text).total_seconds())
+
+
+def _executor(slots: Sequence[Slot], settings: SearchSettings, folder: Path, home: Home) -> LocalExecutor:
+    return LocalExecutor(
+        slots,
+        log_path=folder / "workers.log",
+        backend=settings.backend,
+        also=_backends(settings),
+        compiled=home.compiled,
+    )
+
+
+def _check_build(executor: Executor, space: SearchSpace, settings: SearchSettings) -> None:
+    """Refuse a space that cannot work on every backend that it will be built on."""
+    for backend in _backends(settings):
+        executor.call(check_build, backend=backend, config=space.default_config())
+
+
+def _backends(settings: SearchSettings) -> list[str]:
+    """Return where models are trained, and where the final one is built, if there will be one."""
+    return list(dict.fromkeys([settings.backend, *([TENSORFLOW] if settings.finalists else [])]))
 
 
 def _run(

@@ -15,6 +15,7 @@ from time import thread_time
 from typing import Literal
 
 from automl.errors import NoUsableModelError
+from automl.executors.backends import TENSORFLOW
 from automl.executors.base import Ended, Event, Executor, Reported
 from automl.finalists import (
     SEEDS,
@@ -269,6 +270,7 @@ class SearchLoop:
         own.sort(key=lambda pair: record.objective.rank(pair[0]))
         final = self._executor.call(
             score_on_test,
+            backend=TENSORFLOW,
             trial=winner,
             config=trial.config,
             seeds_and_weights=[(one.seed, weights) for one, weights in own],

@@ -26,6 +26,7 @@ class SearchSettings:
         split_seed: Seed of the split, for the record.
         finalists: Configs that are re-trained on fresh seeds; 0 for none.
         workers: Worker processes, or None to choose by the machine.
+        backend: What Keras runs on in the workers.
         is_default_budget: Neither bound was asked for: the first one that is given later replaces both.
         study_id: Tells studies of one name apart where several homes share one MLflow server; moves with the study.
     """
@@ -40,6 +41,7 @@ class SearchSettings:
     split_seed: int = 0
     finalists: int = 3
     workers: int | None = None
+    backend: str = "tensorflow"
     is_default_budget: bool = False
     study_id: str = field(default_factory=lambda: uuid4().hex)
 

@@ -10,11 +10,15 @@ import pytest
 
 @pytest.fixture(scope="session")
 def keras_here() -> None:
-    """Keras in this very process, on one thread; whichever test comes first starts TensorFlow.
+    """Keras in this very process, on one thread; whichever test comes first starts its backend.
 
-    Most folders' tests keep keras out of the process; those that ask for this test what runs in a worker.
+    That is TensorFlow, but where KERAS_BACKEND says something else. Most folders' tests keep keras out of the process;
+    those that ask for this test what runs in a worker.
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        import keras
+
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tensorflow as tf

@@ -110,7 +110,7 @@ class ScriptedExecutor:
         events, self._waiting = self._waiting, []
         return events
 
-    def call(self, function: Any, **arguments: Any) -> Any:
+    def call(self, function: Any, *, backend: str | None = None, **arguments: Any) -> Any:
         assert function is search_loop.score_on_test
         self.calls.append(arguments)
         assert all(path.exists() for _, path in arguments["seeds_and_weights"])

@@ -69,6 +69,7 @@ def _data_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--workers", type=WorkerCount(), default="auto", help="Worker processes [auto: one a GPU, or one a core]."
 )
+@click.option("--backend", default="tensorflow", metavar="NAME", help="tensorflow, jax or torch [tensorflow].")
 @click.option("--seed", type=int, default=0, metavar="N", help="Of proposals, weights, dropout and shuffling [0].")
 @click.option("--name", metavar="STUDY", help="Name of the study [<dataset>-<space>-NNN].")
 @click.option("--enqueue", metavar="FILE.yaml", help="A list of configs, whole or partial, to try first.")

@@ -65,8 +65,13 @@ class Executor(Protocol):
     def wait(self, timeout_seconds: float) -> list[Event]:
         """Return what has happened, after at most `timeout_seconds`."""
 
-    def call(self, function: Callable[..., T], **arguments: Any) -> T:
+    def call(self, function: Callable[..., T], *, backend: str | None = None, **arguments: Any) -> T:
         """Run `function(build, prepared, **arguments)` in a free worker and return what it returns.
+
+        Args:
+            function: A function of ours at the top of a module.
+            backend: Keras's backend that it needs; None for the one that trains.
+            **arguments: Further arguments, which travel to the worker.
 
         Raises:
             AutomlError: What the function raised of our own errors, or `SurroundingsError` where the worker died.

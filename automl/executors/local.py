@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import cloudpickle
 
 from automl.errors import SpaceError, SurroundingsError
+from automl.executors.backends import TENSORFLOW, backend_environment
 from automl.executors.base import Ended, Event, Reported, T
 from automl.executors.devices import Slot, merge_slots
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
@@ -37,15 +38,30 @@ _GROWTH_BYTES = 512 * 2**20  # ... and so much more than after its first trial
 class LocalExecutor:
     """Runs trials in warm worker processes of this machine."""
 
-    def __init__(self, slots: Sequence[Slot], *, log_path: Path) -> None:
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        *,
+        log_path: Path,
+        backend: str = TENSORFLOW,
+        also: Collection[str] = (),
+        compiled: Path | None = None,
+    ) -> None:
         """Plan the workers; `start` starts them.
 
         Args:
             slots: One worker each.
-            log_path: File that takes what workers print: TensorFlow's chatter, tracebacks of user code.
+            log_path: File that takes what workers print: the backend's chatter, tracebacks of user code.
+            backend: What Keras runs on in the workers, one of `BACKENDS`.
+            also: Other backends that calls will need: a worker of each is started beside those that train.
+            compiled: Folder that keeps compiled code for later searches; by default beside `log_path`.
         """
         self._slots = list(slots)
         self._log_path = log_path
+        self._backend = backend
+        self._compiled = compiled or log_path.parent / "compiled"
+        self._also = set(also) - {backend}
+        self._helpers: dict[str, _Worker] = {}  # by backend: workers for calls that need another one
         self._workers: list[_Worker] = []
         self._prepare: Prepare | None = None
         self._failed_starts = 0
@@ -69,7 +85,8 @@ class LocalExecutor:
 
     def start(self) -> None:
         """Start the workers; returns before they are ready."""
-        self._workers = [_Worker(slot, self._log_path) for slot in self._slots]
+        self._workers = [self._started(slot, self._backend) for slot in self._slots]
+        self._helpers = {backend: self._started(self._slots[0], backend) for backend in self._also}
 
     def wait_ready(self) -> None:
         """Wait until every worker has imported keras.
@@ -94,7 +111,7 @@ class LocalExecutor:
             ) from error
         folders = [str(Path(one).resolve()) for one in sys.path]  # '' is the working directory
         self._prepare = Prepare(str(prepared_folder.resolve()), pickled, folders)
-        for worker in self._workers:
+        for worker in [*self._workers, *self._helpers.values()]:
             worker.send(self._prepare)
 
     def submit(self, job: TrialJob) -> None:
@@ -112,7 +129,7 @@ class LocalExecutor:
             worker.send(Stop())
         self._retired += self._workers
         self._slots = merged
-        self._workers = [self._fresh_worker(slot) for slot in merged]
+        self._workers = [self._started(slot, self._backend) for slot in merged]
 
     def decide(self, job: TrialJob, decision: Decision) -> None:
         """Answer the last report of a job; ignored where the job has ended meanwhile."""
@@ -143,14 +160,20 @@ class LocalExecutor:
             events += self._receive(by_connection[connection])
         return events
 
-    def call(self, function: Callable[..., T], **arguments: Any) -> T:
+    def call(self, function: Callable[..., T], *, backend: str | None = None, **arguments: Any) -> T:
         """Run `function(build, prepared, **arguments)` in a free worker and return what it returns.
+
+        Args:
+            function: A function of ours at the top of a module.
+            backend: Keras's backend that it needs; None for the one that trains. For another one a worker is started
+                where there is none yet, and kept for later calls.
+            **arguments: Further arguments, which travel to the worker.
 
         Raises:
             AutomlError: What the function raised of our own errors.
             SurroundingsError: The worker died.
         """
-        worker = self._free_worker()
+        worker = self._free_worker() if backend in (None, self._backend) else self._helper(backend)
         worker.send(Call(f"{function.__module__}:{function.__name__}", arguments))
         while True:
             try:
@@ -169,13 +192,25 @@ class LocalExecutor:
 
     def close(self) -> None:
         """End every worker, and whatever runs in it."""
-        for worker in self._workers:
+        workers = [*self._workers, *self._helpers.values()]
+        for worker in workers:
             is_idle = worker.ready and worker.job is None
             worker.send(Stop()) if is_idle else worker.process.kill()
         deadline = time.monotonic() + _STOP_SECONDS
-        for worker in [*self._workers, *self._retired]:
+        for worker in [*workers, *self._retired]:
             worker.end(deadline)
-        self._workers, self._retired = [], []
+        self._workers, self._helpers, self._retired = [], {}, []
+
+    def _started(self, slot: Slot, backend: str) -> _Worker:
+        worker = _Worker(slot, self._log_path, backend_environment(backend, slot, self._compiled))
+        if self._prepare is not None:
+            worker.send(self._prepare)
+        return worker
+
+    def _helper(self, backend: str) -> _Worker:
+        if backend not in self._helpers:
+            self._helpers[backend] = self._started(self._slots[0], backend)
+        return self._helpers[backend]
 
     def _free_worker(self) -> _Worker:
         free = [worker for worker in self._workers if worker.job is None]
@@ -224,19 +259,16 @@ class LocalExecutor:
 
     def _replace(self, worker: _Worker) -> None:
         self._retired = [one for one in [*self._retired, worker] if not one.is_gone()]
-        self._workers[self._workers.index(worker)] = self._fresh_worker(worker.slot)
-
-    def _fresh_worker(self, slot: Slot) -> _Worker:
-        fresh = _Worker(slot, self._log_path)
-        if self._prepare is not None:
-            fresh.send(self._prepare)
-        return fresh
+        if worker in self._workers:
+            self._workers[self._workers.index(worker)] = self._started(worker.slot, self._backend)
+        else:  # the next call starts another
+            self._helpers = {backend: one for backend, one in self._helpers.items() if one is not worker}
 
 
 class _Worker:
     """One worker process, the driver's end of its pipe, and what it is doing."""
 
-    def __init__(self, slot: Slot, log_path: Path) -> None:
+    def __init__(self, slot: Slot, log_path: Path, environment: Mapping[str, str]) -> None:
         self.slot = slot
         self.ready = False
         self.job: TrialJob | None = None
@@ -254,7 +286,7 @@ class _Worker:
             ]
             self.process = subprocess.Popen(
                 command,
-                env={**os.environ, **QUIET, **slot.environment},
+                env={**os.environ, **QUIET, **environment},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import signal
 import sys
 import traceback
@@ -47,16 +48,32 @@ def main() -> None:
 
 
 def _import_keras(threads: int) -> None:
+    """Import keras and its backend here, so that the first trial does not pay for it."""
+    {"tensorflow": _set_up_tensorflow, "jax": _set_up_jax, "torch": _set_up_torch}[os.environ["KERAS_BACKEND"]](threads)
+    import keras  # noqa: F401
+
+    gc.freeze()  # what imports made stays: Keras collects garbage at every model, and need not look at it
+
+
+def _set_up_tensorflow(threads: int) -> None:
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
-    import keras  # noqa: F401 - imported here, so that the first trial does not pay for it
 
-    # What the imports made stays for good: a collection, of which every new model makes one, need not look through it.
-    gc.freeze()
+
+def _set_up_jax(threads: int) -> None:
+    import jax
+
+    jax.devices()  # its threads were counted by the environment: see backends.py
+
+
+def _set_up_torch(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 def _serve(connection: Connection) -> None:

@@ -28,7 +28,11 @@ def as_failure(error: Exception, otherwise: FailureReason) -> TrialFailure:
     """Map any exception to a typed failure; what is not recognised becomes `otherwise`."""
     if isinstance(error, TrialFailure):
         return error
-    # TensorFlow's ResourceExhaustedError is known by name: this module must not import tensorflow.
-    exhausted = isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+    # Errors of backends are known by what they are called and say: this module must not import them.
+    exhausted = (
+        isinstance(error, MemoryError)
+        or type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError")  # TensorFlow's, torch's
+        or str(error).startswith("RESOURCE_EXHAUSTED")  # JAX's
+    )
     lines = "".join(traceback.format_exception(error)).strip().splitlines()
     return TrialFailure(FailureReason.OOM if exhausted else otherwise, "\n".join(lines[-_MESSAGE_LINES:]))

@@ -1,6 +1,6 @@
-"""`FitModel`: one model trained by its hypermodel's own `fit`, on the rows of one split or fold.
+"""`FitModel`: one model trained by its hypermodel's own `fit`, or by Keras's, on the rows of one split or fold.
 
-The user's `fit` runs in a thread, which waits at each epoch's end until it is told to go on: only one of the two
+That `fit` runs in a thread, which waits at each epoch's end until it is told to go on: only one of the two
 threads runs at a time.
 """
 
@@ -33,8 +33,17 @@ Fit: TypeAlias = Callable[..., Any]
 _EVALUATION_ROWS = 2048  # a batch of evaluation
 
 
+def keras_fit() -> Fit | None:
+    """Return a `fit` that is Keras's own where its backend has no compiled epochs of ours, else None."""
+    import keras
+
+    if keras.backend.backend() != "torch":
+        return None
+    return lambda model, x, y, **arguments: model.fit(x, y, **arguments)
+
+
 class FitModel:
-    """One model trained by a `fit` of its builder's; used as `CompiledModel` is, and closed in the end."""
+    """One model trained by a `fit`, such as its builder's; used as `CompiledModel` is, and closed in the end."""
 
     def __init__(
         self, job: TrialJob, fit: Fit, data: PreparedDataset, *, fold: int | None, seed: int, epochs: int

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import psutil
 
 from automl.data import Split
 from automl.training.metrics import Array
-from automl.training.sweeps import CompiledSweep, Sums, structured
+from automl.training.sweeps import CompiledSweep, Sums, structured, tensor
 
 RESIDENT_SHARE = 0.1
 """Share of the memory that is free which the rows of one split may take as tensors; larger ones are streamed."""
@@ -65,7 +65,7 @@ class ResidentRows:
             weights: Weights of the rows in the loss, shape (rows,), or None.
         """
         self.count = self.most_rows = len(inputs[0])
-        self._data = structured([_tensor(one) for one in _listed(inputs, outputs, weights)], len(inputs), len(outputs))
+        self._data = structured([tensor(one) for one in _listed(inputs, outputs, weights)], len(inputs), len(outputs))
 
     def trace(self, sweep: CompiledSweep, chosen: Array, batch_size: int) -> None:
         """Trace a sweep for these rows."""
@@ -135,9 +135,3 @@ def _prefetched(chunks: Iterator[tuple[Array, ...]]) -> Iterator[tuple[Array, ..
 
 def _listed(inputs: Sequence[Array], outputs: Sequence[Array], weights: Array | None) -> list[Array]:
     return [*inputs, *outputs, *([] if weights is None else [weights])]
-
-
-def _tensor(array: Array) -> Any:
-    import keras
-
-    return keras.ops.convert_to_tensor(array)

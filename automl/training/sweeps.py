@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -30,16 +31,26 @@ def training_sweep(model: Any) -> CompiledSweep:
     Args:
         model: A compiled `keras.Model`, its optimizer built.
     """
-    from automl.training import tensorflow_sweeps
-
-    return tensorflow_sweeps.training_sweep(model, own_step=overrides_train_step(model))
+    sweep: CompiledSweep = _backend().training_sweep(model, own_step=overrides_train_step(model))
+    return sweep
 
 
 def evaluation_sweep(model: Any) -> CompiledSweep:
     """Return a sweep that evaluates a compiled `keras.Model`, and changes nothing in it; rows weigh alike."""
-    from automl.training import tensorflow_sweeps
+    sweep: CompiledSweep = _backend().evaluation_sweep(model)
+    return sweep
 
-    return tensorflow_sweeps.evaluation_sweep(model)
+
+def tensor(array: Array) -> Any:
+    """Return an array as a tensor of the backend, on its device; on JAX's CPU it is the array's own memory."""
+    return _backend().tensor(array)
+
+
+def _backend() -> Any:
+    """Return the module of Keras's backend; torch has none, its models are trained by `fit`."""
+    import keras
+
+    return importlib.import_module(f"automl.training.{keras.backend.backend()}_sweeps")
 
 
 def overrides_train_step(model: Any) -> bool:

@@ -23,6 +23,13 @@ def evaluation_sweep(model: Any) -> TensorflowSweep:
     return TensorflowSweep(_evaluation_step(model), len(model.outputs))
 
 
+def tensor(array: Array) -> Any:
+    """Return an array as a tensor."""
+    import tensorflow as tf
+
+    return tf.constant(array)
+
+
 class TensorflowSweep:
     """A step, called for one batch after the other in one `tf.function`."""
 

@@ -16,7 +16,7 @@ from automl.search_space import Build
 from automl.seeds import derive_seed
 from automl.training.compiled_model import CompiledModel
 from automl.training.failures import TrialFailure
-from automl.training.fit_model import FitModel
+from automl.training.fit_model import FitModel, keras_fit
 from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
 from automl.training.rows import Rows
@@ -48,7 +48,7 @@ class TrainedModel(Protocol):
 class Trainer:
     """Trains one model, or with cross-validation one a fold in lockstep; `compile()`, `train_epoch(1)`, `(2)`, ...
 
-    Models are trained by our compiled epochs, or by the `fit` that the space's builder brings.
+    Models are trained by our compiled epochs, or by a `fit`: the one that the space's builder brings, or Keras's.
     """
 
     def __init__(self, job: TrialJob, build: Build, data: PreparedDataset, graphs: Graphs) -> None:
@@ -109,8 +109,8 @@ class Trainer:
             model.close()
 
     def _take_own_fit(self) -> None:
-        """Train by the builder's own `fit`, where it brings one for this config."""
-        fit = own_fit(self._build, self._job.config)
+        """Train by the builder's own `fit`, where it brings one for this config; on torch by Keras's."""
+        fit = own_fit(self._build, self._job.config) or keras_fit()
         if fit is not None:
             folds = _folds(self._job, self._data.spec)
             self._models = [

@@ -1,0 +1,64 @@
+"""Keras's backends: which there are, and with which environment a worker of each is started."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from automl.errors import RequestError, UnknownNameError
+from automl.executors.devices import Slot
+
+TENSORFLOW = "tensorflow"
+"""The default, and the one that final models are built, scored and saved with, whichever trained them."""
+
+BACKENDS = (TENSORFLOW, "jax", "torch")
+_CACHE_BYTES = 2**30  # of compiled code; what was not used for longest goes first
+
+
+def check_backend(name: str) -> str:
+    """Return the name of a backend that is installed; nothing is imported.
+
+    Raises:
+        UnknownNameError: There is no such backend.
+        RequestError: It is not installed.
+    """
+    if name not in BACKENDS:
+        raise UnknownNameError("backend", name, BACKENDS)
+    if importlib.util.find_spec(name) is None:
+        raise RequestError(f"--backend {name} is not installed; install it with: pip install 'keras-automl[{name}]'")
+    return name
+
+
+def backend_environment(name: str, slot: Slot, compiled: Path) -> dict[str, str]:
+    """Return the environment variables by which a worker's Keras runs on a backend.
+
+    Args:
+        name: The backend.
+        slot: The worker's share of the machine.
+        compiled: Folder that keeps compiled code from one process to the next.
+    """
+    chosen = {"KERAS_BACKEND": name, **slot.environment}
+    return {**chosen, **_jax_environment(slot, compiled)} if name == "jax" else chosen
+
+
+def _jax_environment(slot: Slot, compiled: Path) -> dict[str, str]:
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(_CACHE_BYTES),
+        # By default only what took a second to compile is kept.
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "NPROC": str(slot.threads),  # what XLA sizes its pools of threads by
+        "XLA_FLAGS": f"{flags} --xla_cpu_multi_thread_eigen=false".strip() if slot.threads == 1 else flags,
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # workers share a GPU's memory
+        **_jax_platforms(slot.environment),
+    }
+
+
+def _jax_platforms(environment: Mapping[str, str]) -> dict[str, str]:
+    """Keep JAX from looking for a GPU where the worker has none; what the user chose stays."""
+    has_gpu = environment.get("CUDA_VISIBLE_DEVICES") != ""
+    return {} if has_gpu or "JAX_PLATFORMS" in os.environ else {"JAX_PLATFORMS": "cpu"}

@@ -1,0 +1,185 @@
+"""Sweeps by JAX: a `lax.scan` of the step over the whole batches, then the smaller last one, compiled as one call.
+
+The compiled code is found again by its content in JAX's compilation cache, also by later processes (see
+`executors/backends.py`). What it changes lies in the model's variables between calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from automl.training.metrics import Array
+from automl.training.sweeps import Data, Sums, as_tuple
+
+_State: TypeAlias = Sequence[Sequence[Any]]  # the values of some groups of variables
+_Step: TypeAlias = Callable[..., tuple[_State, Any, tuple[Any, ...]]]
+
+
+def training_sweep(model: Any, *, own_step: bool) -> JaxSweep:
+    """Return a sweep that trains a model; arguments as for `sweeps.training_sweep`."""
+    return JaxSweep(model, _own_step(model) if own_step else _train_step(model), trains=True, own_step=own_step)
+
+
+def evaluation_sweep(model: Any) -> JaxSweep:
+    """Return a sweep that evaluates a model."""
+    return JaxSweep(model, _evaluation_step(model), trains=False)
+
+
+def tensor(array: Array) -> Any:
+    """Return an array on JAX's device; on the CPU it is the memory mapping itself, which workers share."""
+    import jax
+
+    return jax.device_put(np.asarray(array), may_alias=True)
+
+
+class JaxSweep:
+    """A step, called for one batch after the other in one compiled call."""
+
+    def __init__(self, model: Any, step: _Step, *, trains: bool, own_step: bool = False) -> None:
+        """Compile nothing yet.
+
+        Args:
+            model: Its variables are the state.
+            step: Takes the state, and x, y and perhaps weights of a batch; returns state, loss and predictions.
+            trains: What the step makes of the state is kept.
+            own_step: The step updates the metrics that the model was compiled with.
+        """
+        import jax
+
+        self._model = model
+        self._trains = trains
+        self._has_metrics = own_step or len(model.outputs) > 1
+        self._function = jax.jit(_sweep(step), donate_argnums=0 if trains else ())
+        self._compiled: dict[tuple[int, int, int], Any] = {}
+
+    def trace(self, data: Data, row_count: int, batch_size: int) -> None:
+        """Compile the sweep for these shapes, or find its code in the compilation cache."""
+        import jax
+
+        if self._has_metrics and not self._compiled:
+            _build_metrics(self._model, data)
+        shapes = jax.tree.map(_shape, (data, *_batches(np.empty(row_count, "int32"), batch_size)))
+        self._compiled[_key(data, row_count, batch_size)] = self._function.lower(self._state(), *shapes).compile()
+
+    def run(self, data: Data, rows: Array, batch_size: int) -> Sums:
+        """Run the sweep in one call."""
+        key = _key(data, len(rows), batch_size)
+        if key not in self._compiled:
+            self.trace(data, len(rows), batch_size)
+        batches, rest = _batches(rows, batch_size)
+        state, losses, predictions = self._compiled[key](self._state(), data, batches, rest)
+        if self._trains:
+            self._keep(state)
+        sizes = [batch_size] * len(batches) + [len(rest)] * (len(rest) > 0)
+        return float(np.dot(np.asarray(losses, "float64"), sizes)), tuple(np.asarray(one) for one in predictions)
+
+    def _variables(self) -> list[list[Any]]:
+        model = self._model
+        return [
+            model.trainable_variables,
+            model.non_trainable_variables,
+            model.optimizer.variables,
+            model.metrics_variables,
+        ]
+
+    def _state(self) -> _State:
+        return [[variable.value for variable in group] for group in self._variables()]
+
+    def _keep(self, state: _State) -> None:
+        for group, values in zip(self._variables(), state, strict=True):
+            for variable, value in zip(group, values, strict=True):
+                variable.assign(value)
+
+
+def _train_step(model: Any) -> _Step:
+    """Return the step of `keras.Model.train_step`, less its metrics."""
+    import jax
+
+    gradient = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)
+
+    def step(state: _State, x: Any, y: Any, weights: Any = None) -> tuple[_State, Any, tuple[Any, ...]]:
+        trained, other, slots, metrics = state
+        (_, (loss, prediction, other, metrics)), gradients = gradient(
+            trained, other, metrics, x, y, weights, training=True, optimizer_variables=slots
+        )
+        trained, slots = model.optimizer.stateless_apply(slots, gradients, trained)
+        return [trained, other, slots, metrics], loss, as_tuple(prediction)
+
+    return step
+
+
+def _own_step(model: Any) -> _Step:
+    def step(state: _State, x: Any, y: Any, weights: Any = None) -> tuple[_State, Any, tuple[Any, ...]]:
+        results, state = model.train_step(tuple(state), (x, y) if weights is None else (x, y, weights))
+        return state, results.get("loss", 0.0), ()
+
+    return step
+
+
+def _evaluation_step(model: Any) -> _Step:
+    def step(state: _State, x: Any, y: Any, weights: Any = None) -> tuple[_State, Any, tuple[Any, ...]]:
+        trained, other, _, metrics = state
+        loss, (_, prediction, *_) = model.compute_loss_and_updates(trained, other, metrics, x, y, None, training=False)
+        return state, loss, as_tuple(prediction)
+
+    return step
+
+
+def _sweep(step: _Step) -> Callable[..., Any]:
+    """Return a function of (state, data, batches of rows, rest of the rows) that calls `step` for each batch.
+
+    It gives the state at the end, the loss of each batch, and the predictions row after row.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    def sweep(state: _State, data: Data, batches: Any, rest: Any) -> Any:
+        def visit(state: _State, rows: Any) -> tuple[_State, Any]:
+            batch = jax.tree.map(lambda whole: whole.at[rows].get(mode="promise_in_bounds"), data)
+            after, loss, predictions = step(state, *batch)
+            kept = jnp.asarray(loss, "float32"), [jnp.asarray(one, "float32") for one in predictions]
+            return [list(group) for group in after], kept  # a model's own step may give tuples, a scan takes none
+
+        parts = []
+        if len(batches):
+            state, (losses, predictions) = jax.lax.scan(visit, state, batches)
+            parts.append((losses, [one.reshape(-1, *one.shape[2:]) for one in predictions]))
+        if len(rest):
+            state, (loss, predictions) = visit(state, rest)
+            parts.append((loss.reshape(1), predictions))
+        return state, *jax.tree.map(lambda *ones: jnp.concatenate(ones), *parts)
+
+    return sweep
+
+
+def _batches(rows: Array, batch_size: int) -> tuple[Array, Array]:
+    """Return the whole batches of indices, shape (batches, batch size), and the smaller last one, shape (rest,)."""
+    whole = len(rows) // batch_size * batch_size
+    return rows[:whole].reshape(-1, batch_size), rows[whole:]
+
+
+def _key(data: Data, row_count: int, batch_size: int) -> tuple[int, int, int]:
+    import jax
+
+    return len(jax.tree.leaves(data)[0]), row_count, batch_size
+
+
+def _shape(array: Any) -> Any:
+    import jax
+
+    return jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+
+def _build_metrics(model: Any, data: Data) -> None:
+    """Make the variables of a model's metrics, on a row of zeros: none may be made while a step is traced."""
+    import jax
+
+    x, y, *_ = jax.tree.map(lambda array: np.zeros((1, *array.shape[1:]), array.dtype), data)
+    predictions = [np.zeros((1, *output.shape[1:]), "float32") for output in model.outputs]
+    prediction = predictions[0] if len(predictions) == 1 else predictions
+    model.compute_loss(x=x, y=y, y_pred=prediction, training=False)
+    model.compute_metrics(x, y, prediction)
+    model.reset_metrics()
