@@ -48,6 +48,7 @@ T = TypeVar("T")
 
 _SLOTS = 2
 _EPOCH_SECONDS = 0.02
+_SAID_EVERY = 100  # trials
 _ROUND_SECONDS = 1.5  # longer than the tracker's pauses
 _LOOKS = 3
 _START_UP = {
@@ -166,9 +167,11 @@ class Meter:
         self._marks = sorted(set(marks))
         self._pause = 0.0  # processor seconds of the main thread that went into measuring
         self._looks = 0.0  # and of the tracker's thread
+        self._said = 0
 
     def __call__(self, progress: Progress) -> None:
         """Let the tracker finish, and read."""
+        self._say()
         if not self._marks or self._study.counted < self._marks[0]:
             return
         mark = self._marks.pop(0)
@@ -187,7 +190,11 @@ class Meter:
         )
         self._pause += time.thread_time() - main
         self._looks += time.process_time() - process - (time.thread_time() - main)
-        print(f"{self._study.counted} trials", file=sys.stderr, flush=True)
+
+    def _say(self) -> None:
+        if self._study.counted >= self._said + _SAID_EVERY:
+            self._said = self._study.counted
+            print(f"{self._said} trials", file=sys.stderr, flush=True)
 
     def _wait_for_tracker(self) -> None:
         """Return when MLflow has the last trial that has ended, and the tracker has had time for the parent run."""

@@ -34,7 +34,7 @@ from automl.tracking.mlflow_values import one_line, without_password
 _log = logging.getLogger(__name__)
 
 ROUND_SECONDS = 1.0
-"""Pause between two rounds: a finished trial shows within a second; 10,000 are looked through no oftener."""
+"""Pause between two rounds: a finished trial shows within a second, and short ones are written several at a time."""
 
 FIRST_RETRY_SECONDS = 1.0
 """Pause after the first error; it doubles with each further one."""

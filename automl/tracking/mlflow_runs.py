@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -19,6 +17,7 @@ from typing import Any
 from automl.dataset_spec import DatasetSpec
 from automl.records import TrialRecord, TrialState
 from automl.study_record import StudyRecord
+from automl.tracking.mlflow_model import write_model
 from automl.tracking.mlflow_values import (
     EPOCH_MARK,
     Child,
@@ -28,14 +27,12 @@ from automl.tracking.mlflow_values import (
     common_tags,
     dataset_fields,
     epoch_metrics,
-    final_digest,
     final_metrics,
     final_state,
     finite_or_nan,
     flatten,
     has_model,
     key_from_tags,
-    model_folder,
     now_ms,
     one_line,
     run_status,
@@ -360,62 +357,8 @@ class Projection:
         score = _missing(parent, final_metrics(record), now_ms())
         self._log(parent, groups=[score], tags={"automl.best": trial_name(record.final.trial)})
         if has_model(record):
-            self._write_model(record, parent)
+            write_model(self._client, self._experiment_id, record, parent.run_id)
         self._sent_final = state
-
-    def _write_model(self, record: StudyRecord, parent: _Run) -> None:
-        """Do what `mlflow.models.Model.log` does, for a model that a worker has saved already."""
-        from mlflow.entities import LoggedModelOutput
-
-        model = self._find_or_create_model(record, parent)
-        if str(model.status) != "READY":
-            self._upload_model(record, parent, model)
-        outputs = self._client.get_run(parent.run_id).outputs
-        if any(output.model_id == model.model_id for output in (outputs.model_outputs if outputs else ())):
-            return
-        self._link_score(record, parent, model.model_id)
-        self._client.log_outputs(parent.run_id, [LoggedModelOutput(model.model_id, step=0)])
-
-    def _find_or_create_model(self, record: StudyRecord, parent: _Run) -> Any:
-        tags = {"automl.study_id": study_id(record), "automl.final": final_digest(record)}
-        query = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        found = self._client.search_logged_models([self._experiment_id], query)
-        for model in found:
-            if model.source_run_id == parent.run_id:
-                return model
-        return self._client.create_logged_model(
-            self._experiment_id,
-            name=re.sub(r"[/:.%\"']", "-", record.name),
-            source_run_id=parent.run_id,
-            tags=tags,
-            params=flatten(record.best.config) if record.best is not None else {},
-            model_type="keras",
-        )
-
-    def _upload_model(self, record: StudyRecord, parent: _Run, model: Any) -> None:
-        from mlflow.models import Model
-
-        folder = model_folder(record)
-        self._client.log_model_artifacts(model.model_id, str(folder))
-        # The worker could not know the model's id; the UI and the loader look for it in MLmodel.
-        description = Model.load(str(folder))
-        description.model_id = description.model_uuid = model.model_id
-        description.run_id, description.artifact_path = parent.run_id, model.artifact_location
-        with tempfile.TemporaryDirectory() as scratch:
-            description.save(str(Path(scratch) / "MLmodel"))
-            self._client.log_model_artifact(model.model_id, str(Path(scratch) / "MLmodel"))
-        self._client.finalize_logged_model(model.model_id, "READY")
-
-    def _link_score(self, record: StudyRecord, parent: _Run, model_id: str) -> None:
-        # The same points, with the model's id: its page shows them, and the store knows the run's again.
-        from mlflow.entities import Metric
-
-        points = [
-            Metric(point.key, point.value, point.timestamp, point.step, model_id=model_id)
-            for name in final_metrics(record)
-            for point in self._client.get_metric_history(parent.run_id, name)[-1:]
-        ]
-        self._client.log_batch(parent.run_id, metrics=points)
 
     def _set_status(self, status: str) -> None:
         if status == self._parent_status:
