@@ -12,7 +12,8 @@ import pytest
 def keras_here() -> None:
     """Keras in this very process, on one thread; whichever test comes first starts its backend.
 
-    That is TensorFlow; tests/training/test_jax.py runs some tests again where KERAS_BACKEND says something else. Most folders' tests keep keras out of the process; those that ask for this test what runs in a worker.
+    That is TensorFlow; `tests/training/test_jax.py` runs tests again where KERAS_BACKEND says something else. Most
+    folders' tests keep keras out of the process; those that ask for this test what runs in a worker.
     """
     if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
         import keras
@@ -25,4 +26,4 @@ def keras_here() -> None:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.set_visible_devices([], "GPU")
-        import keras  # noqa: F401, F811
+        import keras  # noqa: F401
