@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from automl import Choice
 from automl.data import PreparedDataset, prepare, raw_from_arrays
 from automl.objective import Objective
 from automl.records import Decision, EpochReport, TrialResult
 from automl.space_sources import find_space
+from automl.testing import example_spec, rows_of
+from automl.training.assemble import build_model
 from automl.training.job import TrialJob
 from automl.training.loop import Evaluator, TrainingLoop
 from automl.training.rows import ResidentRows
@@ -89,3 +92,32 @@ def test_training_leaves_the_memory_that_others_read_alone(set_seed: Callable[[i
     load_weights(model, tmp_path / "weights.npz")
     assert evaluator.evaluate().loss == evaluated.loss
     loop.train_epoch(3)
+
+
+def _numpy(variable: Any) -> Any:
+    import keras
+
+    return keras.ops.convert_to_numpy(variable)
+
+
+_SPACES = {
+    "linear": "array",
+    "mlp": "two outputs",
+    "cnn": "image",
+    "resnet": "image",
+    "tabular": "table",
+    "text": "text",
+}
+
+
+@pytest.mark.parametrize("name", _SPACES)
+def test_ready_made_spaces_train(name: str) -> None:
+    space, spec = find_space(name), example_spec(_SPACES[name])
+    config = space.walk(lambda _, leaf: leaf.values[-1] if isinstance(leaf, Choice) else leaf.low)
+    model = build_model(space.build, config, 0, spec, 2)
+    rows = ResidentRows(*rows_of(spec))
+    before = [one.copy() for one in map(_numpy, model.trainable_variables)]
+    sweep = TrainingLoop(model, rows, batch_size=64, seed=0).train_epoch(1)
+    assert np.isfinite(sweep.loss)
+    after = map(_numpy, model.trainable_variables)
+    assert any(not np.array_equal(one, other) for one, other in zip(before, after, strict=True))
