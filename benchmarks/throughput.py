@@ -31,12 +31,14 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=7, help="of the list of trials")
+    parser.add_argument("--backend", default="tensorflow", help="what Keras runs on in automl")
+    parser.add_argument("--home", type=Path, default=None, help="keeps automl's compiled code between rounds [none]")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     data = Path(os.environ["AUTOML_DATA"], options.data).resolve()
     if options.ours_once:
-        run_ours(data, options.trials, options.epochs, options.seed)
+        run_ours(data, options.trials, options.epochs, options.seed, options.backend, options.home)
         return
     seconds: dict[str, list[float]] = {name: [] for name in ("automl", *options.peers)}
     for _ in range(options.rounds):
@@ -53,7 +55,7 @@ def main() -> None:
         options.json.write_text(json.dumps({"seconds": seconds, "medians": medians}, indent=1) + "\n", "utf-8")
 
 
-def run_ours(data: Path, trials: int, epochs: int, seed: int) -> None:
+def run_ours(data: Path, trials: int, epochs: int, seed: int, backend: str, kept: Path | None) -> None:
     """Run the fixed trials through automl."""
     import automl
     from benchmarks.fixed_trials import configs, space
@@ -69,7 +71,8 @@ def run_ours(data: Path, trials: int, epochs: int, seed: int) -> None:
             enqueue=configs(trials, seed),
             finalists=0,
             workers=2,
-            home=home,
+            backend=backend,
+            home=kept or home,
         )
         done = [trial for trial in result.trials if len(trial.epochs) == epochs]
         print(f"automl: {len(done)} trials x {epochs} epochs, best {result.best.value:.4f}", file=sys.stderr)
@@ -87,7 +90,8 @@ def _time(name: str, data: Path, options: argparse.Namespace) -> float:
     }
     if name == "automl":
         arguments = ["--ours-once", "--data", options.data, "--trials", str(options.trials)]
-        arguments += ["--epochs", str(options.epochs), "--seed", str(options.seed)]
+        arguments += ["--epochs", str(options.epochs), "--seed", str(options.seed), "--backend", options.backend]
+        arguments += [] if options.home is None else ["--home", str(options.home)]
         command = [sys.executable, "-m", "benchmarks.throughput", *arguments]
     else:
         command = [sys.executable, str(data.parent.parent / "bench" / "peers_throughput.py"), name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,18 @@ def test_the_same_seed_gives_the_same_curves(digits: PreparedDataset) -> None:
     assert len(first) == 2
     assert [one.metrics for one in first] == [one.metrics for one in second]
     assert first[0].metrics["learning_rate"] > 0
+
+
+def test_another_learning_rate_finds_the_compiled_code(digits: PreparedDataset) -> None:
+    cache = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    space = find_space("mlp")
+    kept = []
+    for rate in (0.001, 0.002):
+        config = {**space.default_config(), "learning_rate": rate, "learning_rate_schedule": "constant"}
+        assert _trained(digits, space.build, config)[1].reason == "epochs"
+        kept.append({one.name for one in cache.glob("*-cache")})
+    assert kept[0]
+    assert kept[1] == kept[0]
 
 
 def test_a_train_step_for_tensorflow_is_a_typed_failure(digits: PreparedDataset) -> None:
