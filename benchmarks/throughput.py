@@ -32,13 +32,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=7, help="of the list of trials")
     parser.add_argument("--backend", default="tensorflow", help="what Keras runs on in automl")
-    parser.add_argument("--home", type=Path, default=None, help="keeps automl's compiled code between rounds [none]")
+    parser.add_argument("--compiled", type=Path, default=None, help="folder that keeps JAX's compiled code [none]")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     data = Path(os.environ["AUTOML_DATA"], options.data).resolve()
     if options.ours_once:
-        run_ours(data, options.trials, options.epochs, options.seed, options.backend, options.home)
+        run_ours(data, options.trials, options.epochs, options.seed, options.backend, options.compiled)
         return
     seconds: dict[str, list[float]] = {name: [] for name in ("automl", *options.peers)}
     for _ in range(options.rounds):
@@ -55,12 +55,15 @@ def main() -> None:
         options.json.write_text(json.dumps({"seconds": seconds, "medians": medians}, indent=1) + "\n", "utf-8")
 
 
-def run_ours(data: Path, trials: int, epochs: int, seed: int, backend: str, kept: Path | None) -> None:
+def run_ours(data: Path, trials: int, epochs: int, seed: int, backend: str, compiled: Path | None) -> None:
     """Run the fixed trials through automl."""
     import automl
     from benchmarks.fixed_trials import configs, space
 
     with tempfile.TemporaryDirectory() as home:
+        if compiled is not None:
+            compiled.mkdir(parents=True, exist_ok=True)
+            Path(home, "compiled").symlink_to(compiled.resolve())
         result = automl.search(
             data,
             space,
@@ -72,7 +75,7 @@ def run_ours(data: Path, trials: int, epochs: int, seed: int, backend: str, kept
             finalists=0,
             workers=2,
             backend=backend,
-            home=kept or home,
+            home=home,
         )
         done = [trial for trial in result.trials if len(trial.epochs) == epochs]
         print(f"automl: {len(done)} trials x {epochs} epochs, best {result.best.value:.4f}", file=sys.stderr)
@@ -91,7 +94,7 @@ def _time(name: str, data: Path, options: argparse.Namespace) -> float:
     if name == "automl":
         arguments = ["--ours-once", "--data", options.data, "--trials", str(options.trials)]
         arguments += ["--epochs", str(options.epochs), "--seed", str(options.seed), "--backend", options.backend]
-        arguments += [] if options.home is None else ["--home", str(options.home)]
+        arguments += [] if options.compiled is None else ["--compiled", str(options.compiled)]
         command = [sys.executable, "-m", "benchmarks.throughput", *arguments]
     else:
         command = [sys.executable, str(data.parent.parent / "bench" / "peers_throughput.py"), name]
