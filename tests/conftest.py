@@ -12,8 +12,8 @@ import pytest
 def keras_here() -> None:
     """Keras in this very process, on one thread; whichever test comes first starts its backend.
 
-    That is TensorFlow, but where KERAS_BACKEND says something else. Most folders' tests keep keras out of the process;
-    those that ask for this test what runs in a worker.
+    That is TensorFlow; `tests/training/test_jax.py` runs tests again where KERAS_BACKEND says something else. Most
+    folders' tests keep keras out of the process; those that ask for this test what runs in a worker.
     """
     if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
         import keras

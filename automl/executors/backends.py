@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from automl.errors import RequestError, UnknownNameError
@@ -44,7 +43,6 @@ def backend_environment(name: str, slot: Slot, compiled: Path) -> dict[str, str]
 
 
 def _jax_environment(slot: Slot, compiled: Path) -> dict[str, str]:
-    flags = os.environ.get("XLA_FLAGS", "")
     return {
         "JAX_COMPILATION_CACHE_DIR": str(compiled),
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(_CACHE_BYTES),
@@ -52,13 +50,17 @@ def _jax_environment(slot: Slot, compiled: Path) -> dict[str, str]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "NPROC": str(slot.threads),  # what XLA sizes its pools of threads by
-        "XLA_FLAGS": f"{flags} --xla_cpu_multi_thread_eigen=false".strip() if slot.threads == 1 else flags,
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # workers share a GPU's memory
-        **_jax_platforms(slot.environment),
+        **({} if slot.environment.get("CUDA_VISIBLE_DEVICES") else _jax_on_cpu(slot.threads)),
     }
 
 
-def _jax_platforms(environment: Mapping[str, str]) -> dict[str, str]:
-    """Keep JAX from looking for a GPU where the worker has none; what the user chose stays."""
-    has_gpu = environment.get("CUDA_VISIBLE_DEVICES") != ""
-    return {} if has_gpu or "JAX_PLATFORMS" in os.environ else {"JAX_PLATFORMS": "cpu"}
+def _jax_on_cpu(threads: int) -> dict[str, str]:
+    """Keep JAX from looking for a GPU, and from compiling for long what is as fast otherwise; what is set stays."""
+    flags = ["--xla_backend_optimization_level=1"]
+    if threads == 1:
+        flags.append("--xla_cpu_multi_thread_eigen=false")
+    return {
+        "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu"),
+        "XLA_FLAGS": " ".join([*flags, os.environ.get("XLA_FLAGS", "")]).strip(),
+    }

@@ -1,5 +1,8 @@
 """Sweeps by JAX: a `lax.scan` of the step over the whole batches, then the smaller last one, compiled as one call.
 
+On CPUs the gradients of convolutions take 20 to 100 times as long in a loop of XLA's (jax-ml/jax#12868): steps that
+have some are compiled one by one, and called from Python.
+
 The compiled code is found again by its content in JAX's compilation cache, also by later processes (see
 `executors/backends.py`). What it changes lies in the model's variables between calls.
 """
@@ -16,6 +19,7 @@ from automl.training.sweeps import Data, Sums, as_tuple
 
 _State: TypeAlias = Sequence[Sequence[Any]]  # the values of some groups of variables
 _Step: TypeAlias = Callable[..., tuple[_State, Any, tuple[Any, ...]]]
+_Visit: TypeAlias = Callable[[_State, Data, Any], tuple[_State, Any]]  # a step on the rows of these indices
 
 
 def training_sweep(model: Any, *, own_step: bool) -> JaxSweep:
@@ -52,7 +56,7 @@ class JaxSweep:
         self._model = model
         self._trains = trains
         self._has_metrics = own_step or len(model.outputs) > 1
-        self._function = jax.jit(_sweep(step), donate_argnums=0 if trains else ())
+        self._visit = jax.jit(_visit(step), donate_argnums=0 if trains else ())
         self._compiled: dict[tuple[int, int, int], Any] = {}
 
     def trace(self, data: Data, row_count: int, batch_size: int) -> None:
@@ -61,8 +65,9 @@ class JaxSweep:
 
         if self._has_metrics and not self._compiled:
             _build_metrics(self._model, data)
-        shapes = jax.tree.map(_shape, (data, *_batches(np.empty(row_count, "int32"), batch_size)))
-        self._compiled[_key(data, row_count, batch_size)] = self._function.lower(self._state(), *shapes).compile()
+        shapes = jax.tree.map(_shape, (self._state(), data, *_batches(np.empty(row_count, "int32"), batch_size)))
+        compile_sweep = _compile_steps if self._trains and _is_slow_in_loops(self._visit, *shapes) else _compile_scan
+        self._compiled[_key(data, row_count, batch_size)] = compile_sweep(self._visit, *shapes, trains=self._trains)
 
     def run(self, data: Data, rows: Array, batch_size: int) -> Sums:
         """Run the sweep in one call."""
@@ -128,8 +133,29 @@ def _evaluation_step(model: Any) -> _Step:
     return step
 
 
-def _sweep(step: _Step) -> Callable[..., Any]:
-    """Return a function of (state, data, batches of rows, rest of the rows) that calls `step` for each batch.
+def _visit(step: _Step) -> _Visit:
+    """Return a function of (state, data, indices of rows) that takes the step on those rows."""
+    import jax
+    import jax.numpy as jnp
+
+    def visit(state: _State, data: Data, rows: Any) -> tuple[_State, Any]:
+        batch = jax.tree.map(lambda whole: whole.at[rows].get(mode="promise_in_bounds"), data)
+        after, loss, predictions = step(state, *batch)
+        kept = jnp.asarray(loss, "float32").reshape(1), [jnp.asarray(one, "float32") for one in predictions]
+        return [list(group) for group in after], kept  # a model's own step may give tuples, a scan takes none
+
+    return visit
+
+
+def _is_slow_in_loops(visit: Any, state: _State, data: Data, batches: Any, rest: Any) -> bool:
+    import jax
+
+    rows = jax.ShapeDtypeStruct(batches.shape[1:], batches.dtype) if batches.shape[0] else rest
+    return jax.default_backend() == "cpu" and "conv_general_dilated" in str(visit.trace(state, data, rows).jaxpr)
+
+
+def _compile_scan(visit: _Visit, *shapes: Any, trains: bool) -> Any:
+    """Compile one function of (state, data, batches of rows, rest of the rows) that visits them all.
 
     It gives the state at the end, the loss of each batch, and the predictions row after row.
     """
@@ -137,20 +163,32 @@ def _sweep(step: _Step) -> Callable[..., Any]:
     import jax.numpy as jnp
 
     def sweep(state: _State, data: Data, batches: Any, rest: Any) -> Any:
-        def visit(state: _State, rows: Any) -> tuple[_State, Any]:
-            batch = jax.tree.map(lambda whole: whole.at[rows].get(mode="promise_in_bounds"), data)
-            after, loss, predictions = step(state, *batch)
-            kept = jnp.asarray(loss, "float32"), [jnp.asarray(one, "float32") for one in predictions]
-            return [list(group) for group in after], kept  # a model's own step may give tuples, a scan takes none
-
         parts = []
         if len(batches):
-            state, (losses, predictions) = jax.lax.scan(visit, state, batches)
-            parts.append((losses, [one.reshape(-1, *one.shape[2:]) for one in predictions]))
+            state, scanned = jax.lax.scan(lambda state, rows: visit(state, data, rows), state, batches)
+            parts.append(jax.tree.map(lambda one: one.reshape(-1, *one.shape[2:]), scanned))
         if len(rest):
-            state, (loss, predictions) = visit(state, rest)
-            parts.append((loss.reshape(1), predictions))
+            state, last = visit(state, data, rest)
+            parts.append(last)
         return state, *jax.tree.map(lambda *ones: jnp.concatenate(ones), *parts)
+
+    return jax.jit(sweep, donate_argnums=0 if trains else ()).lower(*shapes).compile()
+
+
+def _compile_steps(visit: Any, state: _State, data: Data, batches: Any, rest: Any, *, trains: bool) -> Any:
+    """Compile each visit by itself; otherwise the same."""
+    import jax
+
+    sizes = [*(batches.shape[1:] if batches.shape[0] else ()), *(rest.shape if rest.shape[0] else ())]
+    rows = {size: jax.ShapeDtypeStruct((size,), rest.dtype) for size in sizes}
+    compiled = {size: visit.lower(state, data, one).compile() for size, one in rows.items()}
+
+    def sweep(state: _State, data: Data, batches: Array, rest: Array) -> Any:
+        parts = []
+        for rows in [*batches, *([rest] if len(rest) else [])]:
+            state, part = compiled[len(rows)](state, data, rows)
+            parts.append(part)
+        return state, *jax.tree.map(lambda *ones: np.concatenate(ones), *parts)
 
     return sweep
 

@@ -19,6 +19,7 @@ WRONG = [
     (["search", "digits", "--sampler", "tpa"], "did you mean 'tpe'"),
     (["search", "digits", "--scheduler", "ahsa"], "did you mean 'asha'"),
     (["search", "digits", "--executor", "cloud"], "unknown executor"),
+    (["search", "digits", "--backend", "jaxx"], "did you mean 'jax'"),
     (["search", "digits", "--objective", "val_acuracy"], "did you mean 'val_accuracy'"),
     (["search", "digits", "--objective", "val_accuracy:up"], "'min' or 'max'"),
     (["search", "digits", "--task", "regresion"], "did you mean 'regression'"),

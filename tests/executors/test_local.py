@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -98,6 +99,34 @@ def test_closing_before_the_workers_are_ready_ends_them(tmp_path: Path) -> None:
     (pid,) = executor.process_ids
     executor.close()
     assert not is_alive(pid)
+
+
+def backend_and_process(build: object, prepared: object) -> tuple[str, int]:
+    import os
+
+    import keras
+
+    return keras.backend.backend(), os.getpid()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax: the extra 'jax'")
+def test_calls_that_need_another_backend_get_a_worker_of_it(prepared_folder: Path, tmp_path: Path) -> None:
+    slot = Slot(threads=1, environment=_CPU)
+    executor = LocalExecutor([slot], log_path=tmp_path / "workers.log", backend="jax", also=["tensorflow"])
+    try:
+        executor.start()
+        executor.prepare(prepared_folder, make_build())
+        assert executor.call(backend_and_process) == ("jax", *executor.process_ids)
+        name, process = executor.call(backend_and_process, backend="tensorflow")
+        assert (name, process in executor.process_ids) == ("tensorflow", False)
+        assert executor.call(backend_and_process, backend="tensorflow") == (name, process)
+        psutil.Process(process).kill()
+        with pytest.raises(SurroundingsError, match="SIGKILL"):
+            executor.call(backend_and_process, backend="tensorflow")
+        assert executor.call(backend_and_process, backend="tensorflow")[1] != process
+    finally:
+        executor.close()
+    assert not psutil.Process().children()
 
 
 _DRIVER = """
