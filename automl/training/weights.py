@@ -11,11 +11,9 @@ import numpy as np
 
 def save_weights(model: Any, path: Path) -> None:
     """Write the weights as they are: at once, since the worker may be ended at any moment."""
-    import keras
-
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, *[keras.ops.convert_to_numpy(variable) for variable in model.variables])
+    np.savez(temporary, *[np.asarray(variable) for variable in model.variables])
     os.replace(temporary, path)
 
 
