@@ -49,6 +49,7 @@ def _jax_environment(slot: Slot, compiled: Path) -> dict[str, str]:
         # By default only what took a second to compile is kept.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",  # or else the folder's path is part of what code is found by
         "NPROC": str(slot.threads),  # what XLA sizes its pools of threads by
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # workers share a GPU's memory
         **({} if slot.environment.get("CUDA_VISIBLE_DEVICES") else _jax_on_cpu(slot.threads)),

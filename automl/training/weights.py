@@ -13,7 +13,7 @@ def save_weights(model: Any, path: Path) -> None:
     """Write the weights as they are: at once, since the worker may be ended at any moment."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, *[variable.numpy() for variable in model.variables])
+    np.savez(temporary, *[np.asarray(variable) for variable in model.variables])
     os.replace(temporary, path)
 
 
