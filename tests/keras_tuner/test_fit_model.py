@@ -18,6 +18,7 @@ from automl.objective import Objective
 from automl.search_space import SearchSpace
 from automl.training.assemble import build_model
 from automl.training.failures import TrialFailure
+from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
 from automl.training.trainer import Trainer
 from automl.training.weights import load_weights
@@ -97,7 +98,7 @@ def _trainer(hypermodel: Any, data: PreparedDataset, **changes: Any) -> Trainer:
         "patience": 0,
         "objective": Objective("val_accuracy", "max"),
     }
-    trainer = Trainer(TrialJob(**(values | changes)), space.build, data)
+    trainer = Trainer(TrialJob(**(values | changes)), space.build, data, Graphs())
     trainer.compile()
     return trainer
 
