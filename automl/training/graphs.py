@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from automl.dataset_spec import DatasetSpec
@@ -82,6 +82,27 @@ class TrainingGraph:
             self._cells[name].variable.assign(number)
         state.weights, state.slots = [], []
         self._inside = state
+
+    def copy_of(self, state: State) -> list[Array]:
+        """Return the arrays of a state, wherever it lies: weights, then slots."""
+        if self._inside is state:
+            return [*_arrays(self.model.variables), *_arrays(self.model.optimizer.variables)]
+        return [*state.weights, *state.slots]
+
+    def put_back(self, state: State, arrays: Sequence[Array]) -> None:
+        """Give a state the arrays that `copy_of` returned."""
+        if self._inside is state:
+            _assign([*self.model.variables, *self.model.optimizer.variables], arrays)
+        else:
+            count = len(state.weights)
+            state.weights, state.slots = list(arrays[:count]), list(arrays[count:])
+
+    @property
+    def is_whole(self) -> bool:
+        """True where training changes nothing but states; a layer may have variables that Keras does not know of."""
+        cells = [cell.variable for cell in self._cells.values()]
+        known = [*self.model.variables, *self.model.optimizer.variables, *self.model.metrics_variables, *cells]
+        return self.training.reads_only(known)
 
     def leave(self, state: State) -> None:
         """Forget a state that is not needed any more."""
@@ -200,6 +221,6 @@ def _arrays(variables: list[Any]) -> list[Array]:
     return [variable.numpy() for variable in variables]
 
 
-def _assign(variables: list[Any], arrays: list[Array]) -> None:
+def _assign(variables: list[Any], arrays: Sequence[Array]) -> None:
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
