@@ -3,7 +3,8 @@
     python -m benchmarks.checkpoints [--weights 1000000 10000000] [--seconds 100]
 
 Each model is trained in this process for so many seconds, with checkpoints as a search writes them: when a crash would
-cost too much without one. Then it is paused, which writes one more, and brought back. The goal is a share of at most 2 %.
+cost too much without one. Then it is paused, which writes one more, and brought back. The goal is a share of at
+most 2 %.
 """
 
 from __future__ import annotations
