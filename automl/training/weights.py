@@ -14,7 +14,12 @@ from automl.training.metrics import Array
 
 def save_weights(model: Any, path: Path) -> None:
     """Write the weights as they are: at once, since the worker may be ended at any moment."""
-    save_arrays([variable.numpy() for variable in model.variables], path)
+    save_arrays(arrays_of(model.variables), path)
+
+
+def arrays_of(variables: Sequence[Any]) -> list[Array]:
+    """Return copies of the values of `keras.Variable`s, on any backend: JAX gives its own memory away to the next step."""
+    return [np.array(variable.value.__array__()) for variable in variables]
 
 
 def save_arrays(arrays: Sequence[Array], path: Path) -> None:
