@@ -28,7 +28,7 @@ _KEPT = 2
 _FREE_BYTES = 64 * 2**20  # what a checkpoint leaves on the disk: the study needs room too
 _LOST_SECONDS = 30.0  # what a crash may cost, or one epoch where that is longer
 _COST_SHARE = 0.02  # of the time of training, at most
-_BYTES_PER_SECOND = 50e6  # of a busy disk, before the first write has been measured
+_BYTES_PER_SECOND = 100e6  # of a busy disk, before the first write has been measured
 _FOLDER = "checkpoints"
 
 _log = logging.getLogger(__name__)

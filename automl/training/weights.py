@@ -18,7 +18,7 @@ def save_weights(model: Any, path: Path) -> None:
 
 
 def arrays_of(variables: Sequence[Any]) -> list[Array]:
-    """Return copies of the values of `keras.Variable`s, on any backend: JAX gives its own memory away to the next step."""
+    """Return copies of the values of `keras.Variable`s, on any backend; JAX gives theirs away to the next step."""
     return [np.array(variable.value.__array__()) for variable in variables]
 
 

@@ -116,10 +116,38 @@ def with_hidden_state(config: Config, spec: Any) -> Any:
     return _model(spec, Fading())
 
 
-def _model(spec: Any, *layers: Any) -> Any:
+def with_a_step_of_its_own(config: Config, spec: Any) -> Any:
+    import keras
+
+    class Stepping(keras.Model):  # type: ignore[misc]
+        def train_step(self, data: Any) -> Any:
+            return super().train_step(data)
+
+    return _model(spec, keras.layers.Dense(8), keras.layers.Dropout(0.3), kind=Stepping)
+
+
+def with_two_optimizers(config: Config, spec: Any) -> Any:
+    """Build a model whose own step takes turns with an optimizer that Keras does not know of."""
+    import keras
+    import tensorflow as tf
+
+    class Alternating(keras.Model):  # type: ignore[misc]
+        def train_step(self, data: Any) -> Any:
+            if not hasattr(self, "second"):
+                self.second = keras.optimizers.Adam(0.01)
+                self.second.build(self.trainable_variables)
+            with tf.GradientTape() as tape:
+                loss = self.compute_loss(y=data[1], y_pred=self(data[0], training=True))
+            self.second.apply(tape.gradient(loss, self.trainable_variables))
+            return super().train_step(data)
+
+    return _model(spec, keras.layers.Dense(8), kind=Alternating)
+
+
+def _model(spec: Any, *layers: Any, kind: Any = None) -> Any:
     import keras
 
     inputs, x = input_layers(spec)
     for layer in layers:
         x = layer(x)
-    return keras.Model(inputs, output_layers(x, spec))
+    return (kind or keras.Model)(inputs, output_layers(x, spec))

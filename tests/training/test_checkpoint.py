@@ -23,7 +23,9 @@ from resumed_trials import (
     run,
     small,
     with_a_layer_of_its_own,
+    with_a_step_of_its_own,
     with_hidden_state,
+    with_two_optimizers,
 )
 
 from automl.data import PreparedDataset
@@ -88,7 +90,7 @@ def test_it_goes_on_after_any_epoch(digits: PreparedDataset, whole: Ran, used: G
 
 
 @pytest.mark.usefixtures("after_every_epoch")
-@pytest.mark.parametrize("build", [convolutional, recurrent, with_a_layer_of_its_own])
+@pytest.mark.parametrize("build", [convolutional, recurrent, with_a_layer_of_its_own, with_a_step_of_its_own])
 def test_a_killed_trial_goes_on_as_if_it_had_not_been(build: Build, digits: PreparedDataset, tmp_path: Path) -> None:
     job = make_job(checkpoint_folder=tmp_path / "000000")
     whole = run(job, build, digits)
@@ -154,14 +156,15 @@ def test_a_paused_trial_goes_on(digits: PreparedDataset, whole: Ran, used: Graph
     _assert_goes_on(whole, run(job, dense, digits, used))  # all of it is known
 
 
-def test_a_layer_that_hides_what_it_knows_begins_again(digits: PreparedDataset, tmp_path: Path) -> None:
-    """Its variable is none of the model's: a checkpoint would not hold all of it."""
+@pytest.mark.parametrize("build", [with_hidden_state, with_two_optimizers])
+def test_a_model_that_hides_what_it_knows_begins_again(build: Build, digits: PreparedDataset, tmp_path: Path) -> None:
+    """A variable that changes is none of the model's or its optimizer's: a checkpoint would not hold all of it."""
     job = make_job(checkpoint_folder=tmp_path / "000000", epochs=3)
-    whole = run(job, with_hidden_state, digits)
-    _, paused = run(job, with_hidden_state, digits, decisions={2: Decision.PAUSE})
+    whole = run(job, build, digits)
+    _, paused = run(job, build, digits, decisions={2: Decision.PAUSE})
     assert paused.state is TrialState.PAUSED
     assert not (tmp_path / "000000").exists()
-    _assert_goes_on(whole, run(job, with_hidden_state, digits))
+    _assert_goes_on(whole, run(job, build, digits))
 
 
 def test_a_fit_of_its_own_begins_again(digits: PreparedDataset, tmp_path: Path) -> None:
@@ -343,7 +346,7 @@ def test_writing_costs_at_most_a_fiftieth_of_training() -> None:
     seconds = [20.0] * 60
     written = _due(Pace(expected_bytes=0), *seconds, cost=1.5)
     assert 10 < len(written) * 1.5 <= 0.02 * sum(seconds)
-    huge = 5 * 10**8  # ten seconds, before anything is known
+    huge = 10**9  # ten seconds, before anything is known
     assert _due(Pace(expected_bytes=huge), *seconds, cost=0.1)[0] * 20.0 >= 500.0
 
 
