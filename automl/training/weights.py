@@ -19,7 +19,7 @@ def save_weights(model: Any, path: Path) -> None:
 
 def arrays_of(variables: Sequence[Any]) -> list[Array]:
     """Return copies of the values of `keras.Variable`s, on any backend; JAX gives theirs away to the next step."""
-    return [np.array(variable.value.__array__()) for variable in variables]
+    return [np.array(np.asarray(variable)) for variable in variables]  # a copy at once is what variables do not know
 
 
 def save_arrays(arrays: Sequence[Array], path: Path) -> None:
