@@ -22,6 +22,7 @@ from automl.search_space import Build
 from automl.seeds import derive_seed
 from automl.study_record import StudyRecord
 from automl.training.assemble import build_model
+from automl.training.checkpoint import checkpoint_folder
 from automl.training.job import TrialJob
 from automl.training.loop import Evaluator
 from automl.training.metrics import COSTLY, METRICS, Array, in_target_units, metric_name, score_in_full
@@ -140,6 +141,7 @@ def finalist_job(trial: TrialRecord, repeat: int, record: StudyRecord) -> TrialJ
         patience=int(settings["patience"]),
         objective=record.objective,
         weights_path=weights_path(record.folder, trial.number, repeat),
+        checkpoint_folder=checkpoint_folder(record.folder, trial.number, repeat),
         fold=repeat % folds if folds else None,
     )
 

@@ -7,7 +7,7 @@
       mlflow.db, mlflow/     the embedded MLflow store and its artifacts
       datasets/              prepared arrays, by content
       compiled/              code that JAX has compiled, by content
-      studies/NAME/          journal, log, weights of finalists, model, report: a study is moved or deleted as a folder
+      studies/NAME/          journal, log, checkpoints, weights of finalists, model, report: a study is one folder
 """
 
 from __future__ import annotations

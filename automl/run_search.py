@@ -227,7 +227,8 @@ def resume(
 ) -> Result:
     """Go on with a study that was interrupted, or give a finished one a larger budget.
 
-    Trials that were running are run again under their numbers. Nothing that was reported is lost or repeated in MLflow.
+    Trials that were running go on from their last checkpoints, under their numbers. Nothing that was reported is
+    lost or repeated in MLflow.
 
     Args:
         study: The study's name.

@@ -32,6 +32,7 @@ from automl.records import Decision, EpochReport, TrialRecord, TrialResult, Tria
 from automl.study.study import Study
 from automl.study_record import StudyRecord
 from automl.tracking.base import Tracker
+from automl.training.checkpoint import checkpoint_folder, discard, discard_all
 from automl.training.job import TrialJob
 
 _TICK_SECONDS = 0.25
@@ -39,6 +40,7 @@ _NEWS_SECONDS = 0.25  # between two looks of tracker and progress at the study
 _CONCENTRATE_SECONDS = 60.0  # of re-training, from which on idle cores are worth a worker's start
 _NEWS_SHARE = 0.05  # of a processor that looks may take: a live table costs more as trials pile up
 _PLAN_SECONDS = 1.0  # between two predictions of what the finalists will take
+_PAUSE_SECONDS = 3.0  # what running epochs are given to end when the loop is interrupted
 _GRACE_SECONDS = 5.0  # what a running epoch is given after the deadline before its worker is ended
 _SPEND_SECONDS = 5.0  # between two notes of the time spent: what a killed driver forgets at most
 
@@ -96,6 +98,8 @@ class SearchLoop:
         self._phase: Phase = "search"
         self._stopped_by: dict[int, str] = {}  # by the job's seed: finalists share numbers
         self._finalists: dict[int, TrialRecord] = {}
+        self._repeats: dict[int, int] = {}  # of finalists, by the job's seed
+        self._is_pausing = False
         self._plan = Plan(configs=(), seeds=0, seconds=0.0)
         self._is_exhausted = False
         self._news_due = self._spend_due = self._plan_due = 0.0
@@ -111,12 +115,14 @@ class SearchLoop:
             self._search()
             self._close_interrupted()
             if not self._study.record.ranked:
+                discard_all(self._study.record.folder)
                 raise NoUsableModelError(_why_nothing(self._study.record))
             final = self._study.record.final
             if self._study.settings.finalists and (final is None or self._study.counted > final.judged_trials):
                 self._train_finalists()
                 self._score()
             self._phase = "done"
+            discard_all(self._study.record.folder)
         finally:
             self._study.spend(self._elapsed)
             self._tell_news(force=True)
@@ -141,10 +147,7 @@ class SearchLoop:
             if not self._executor.running:
                 break
             for event in self._wait(self._seconds_left(self._plan.seconds)):
-                if isinstance(event, Reported):
-                    self._decide(event)
-                else:
-                    self._end(event)
+                self._take_up(event)
         self._study.drop_prefetched()
 
     def _submit_trials(self) -> None:
@@ -157,12 +160,21 @@ class SearchLoop:
         if not self._has_free_slot and self._may_ask():
             self._study.prefetch()
 
+    def _take_up(self, event: Event) -> None:
+        if self._phase == "finalists":
+            self._take_up_finalist(event)
+        elif isinstance(event, Reported):
+            self._decide(event)
+        else:
+            self._end(event)
+
     def _close_interrupted(self) -> None:
         """Close trials of a dead driver for which no time was left: no study ends with a trial that seems to run."""
         for _ in self._study.interrupted:
             trial = self._study.ask()
             if trial is not None:
                 self._study.tell(trial.number, TrialResult(state=TrialState.PRUNED, reason="deadline"))
+                discard(checkpoint_folder(self._study.record.folder, trial.number))
 
     def _may_ask(self) -> bool:
         """Return True while the budget has a trial more than those that are running, should all of them count."""
@@ -182,6 +194,7 @@ class SearchLoop:
             epochs=settings.epochs,
             patience=settings.patience,
             objective=self._study.record.objective,
+            checkpoint_folder=checkpoint_folder(self._study.record.folder, trial.number),
         )
 
     def _decide(self, event: Reported) -> None:
@@ -192,10 +205,17 @@ class SearchLoop:
             self._stopped_by[job.seed] = "deadline"
         elif decision is Decision.STOP:
             self._stopped_by[job.seed] = "scheduler"
-        self._executor.decide(job, decision)
+        self._answer(job, decision)
+
+    def _answer(self, job: TrialJob, decision: Decision) -> None:
+        goes_on = decision is Decision.CONTINUE
+        self._executor.decide(job, Decision.PAUSE if goes_on and self._is_pausing else decision)
 
     def _end(self, event: Ended) -> None:
+        if event.result.state is TrialState.PAUSED:  # it stays one that was running, for the next driver
+            return
         self._study.tell(event.job.number, self._reasoned(event))
+        discard(event.job.checkpoint_folder)
         now = time.monotonic()
         if self._study.settings.seconds is not None and self._study.settings.finalists and now >= self._plan_due:
             self._plan_due = now + _PLAN_SECONDS
@@ -223,7 +243,7 @@ class SearchLoop:
             for repeat, job in finalist_jobs(self._plan, record)
             if self._study.finalist(job.number, repeat) is None or not _has_weights(job)
         ]
-        repeats = {job.seed: repeat for repeat, job in waiting}
+        self._repeats = {job.seed: repeat for repeat, job in waiting}
         if waiting and self._plan.seconds > _CONCENTRATE_SECONDS:
             self._executor.concentrate(len(waiting))
         while True:
@@ -234,15 +254,20 @@ class SearchLoop:
             if not self._executor.running:
                 return
             for event in self._wait(self._seconds_left(closing) + self._mercy_seconds(record)):
-                job = event.job
-                if isinstance(event, Reported):
-                    self._finalists[job.seed] = _with_epoch(self._finalists[job.seed], event.report)
-                    late = self._seconds_left(closing) <= 0
-                    self._stopped_by[job.seed] = "deadline"
-                    self._executor.decide(job, Decision.STOP if late else Decision.CONTINUE)
-                else:
-                    ended = self._finalists.pop(job.seed).ended(self._reasoned(event))
-                    self._study.keep_finalist(job.number, repeats[job.seed], ended)
+                self._take_up(event)
+
+    def _take_up_finalist(self, event: Event) -> None:
+        job = event.job
+        if isinstance(event, Reported):
+            self._finalists[job.seed] = _with_epoch(self._finalists[job.seed], event.report)
+            late = self._seconds_left(closing_seconds(self._study.settings.seconds)) <= 0
+            self._stopped_by[job.seed] = "deadline"
+            self._answer(job, Decision.STOP if late else Decision.CONTINUE)
+            return
+        finalist = self._finalists.pop(job.seed)
+        if event.result.state is not TrialState.PAUSED:
+            self._study.keep_finalist(job.number, self._repeats[job.seed], finalist.ended(self._reasoned(event)))
+            discard(job.checkpoint_folder)
 
     def _has_any(self, record: StudyRecord) -> bool:
         """Return True when a finalist is trained or running: one always is, so that no search ends without a model."""
@@ -295,12 +320,21 @@ class SearchLoop:
         """Wait for events a moment; keep everyone informed; end what does not end by itself after the deadline."""
         self._tell_news()
         if self._is_interrupted():
+            self._pause()
             raise KeyboardInterrupt
         if seconds_left < -_GRACE_SECONDS:
             stopped = TrialResult(state=TrialState.PRUNED, reason="deadline")
             for job in self._executor.running:
                 self._executor.abandon(job, stopped)
         return self._executor.wait(_TICK_SECONDS)
+
+    def _pause(self) -> None:
+        """Let what is running write a checkpoint at its epoch's end; longer epochs are not waited for."""
+        self._is_pausing = True
+        deadline = time.monotonic() + _PAUSE_SECONDS
+        while self._executor.running and time.monotonic() < deadline:
+            for event in self._executor.wait(_TICK_SECONDS):
+                self._take_up(event)
 
     def _tell_news(self, *, force: bool = False) -> None:
         now = time.monotonic()

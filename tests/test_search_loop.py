@@ -27,6 +27,7 @@ from automl.settings import SearchSettings
 from automl.study.storage import open_storage
 from automl.study.study import Study
 from automl.study_record import StudyRecord
+from automl.training.checkpoint import checkpoint_folder
 from automl.training.job import TrialJob
 
 _SPEC = DatasetSpec(
@@ -126,9 +127,13 @@ class ScriptedExecutor:
             self._end(run, _FAILED)
         elif run.decision is Decision.STOP:
             self._end(run, TrialResult(state=TrialState.PRUNED))
+        elif run.decision is Decision.PAUSE and run.epoch < run.job.epochs:
+            self._end(run, TrialResult(state=TrialState.PAUSED))
         elif run.epoch == run.job.epochs:
             self._end(run, TrialResult(state=TrialState.COMPLETE, reason="epochs"))
         else:
+            assert run.job.checkpoint_folder is not None
+            run.job.checkpoint_folder.mkdir(parents=True, exist_ok=True)
             run.epoch, run.decision = run.epoch + 1, None
             self._waiting.append(Reported(run.job, self._report(run)))
 
@@ -299,7 +304,7 @@ def test_time_is_summed_over_resumes(drive: Drive) -> None:
     with pytest.raises(KeyboardInterrupt):
         driver.run(is_interrupted=lambda: next(calls) == 8)
     spent = driver.study.record.elapsed_seconds
-    assert spent == pytest.approx(8.0)
+    assert spent == pytest.approx(8.0 + 2.0)  # an epoch more, and a pause after it
     driver.clock.seconds += 500.0  # nobody was alive
     resumed = driver.clock.seconds
     record = driver.reopen().run()
@@ -311,14 +316,19 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(drive: Drive, tmp_p
     calls = iter(range(1000))
     driver = drive(trials=6)
     with pytest.raises(KeyboardInterrupt):
-        driver.run(is_interrupted=lambda: next(calls) == 10)
+        driver.run(is_interrupted=lambda: next(calls) == 9)
     running = [trial for trial in driver.study.record.trials if trial.state is TrialState.RUNNING]
     assert len(running) == 1
-    assert running[0].epochs
+    assert [one.epoch for one in running[0].epochs] == [1, 2]
+    kept = checkpoint_folder(driver.folder, running[0].number)
+    assert list(kept.parent.iterdir()) == [kept]  # of the trials that have ended nothing is left
+    assert not driver.executor.running  # it was paused
     again = driver.reopen()
     record = again.run()
     assert again.executor.submitted[0].number == running[0].number
     assert again.executor.submitted[0].seed == running[0].seed
+    assert again.executor.submitted[0].checkpoint_folder == kept
+    assert not kept.parent.exists()
     assert [trial.number for trial in record.trials] == list(range(6))
     assert record.count(TrialState.COMPLETE) == 6
     assert all([one.epoch for one in trial.epochs] == [1, 2, 3] for trial in record.trials)
@@ -379,6 +389,25 @@ def test_no_trial_seems_to_run_when_a_search_has_ended(drive: Drive) -> None:
     assert len(record.trials) == len(states) - 1
 
 
+def test_an_interruption_waits_a_few_seconds_for_what_does_not_report(drive: Drive) -> None:
+    calls = iter(range(1000))
+    driver = drive(trials=4, script={"slot_count": 2, "hangs": lambda job: job.number == 1})
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(is_interrupted=lambda: next(calls) == 1)
+    assert [job.number for job in driver.executor.running] == [1]
+    assert driver.study.record.elapsed_seconds == pytest.approx(1.0 + 3.0)
+    record = driver.reopen().run()
+    assert [trial.state for trial in record.trials] == [TrialState.COMPLETE] * 4
+
+
+def test_a_trial_that_ends_while_the_loop_is_interrupted_has_ended(drive: Drive) -> None:
+    calls = iter(range(1000))
+    driver = drive(trials=2, script={"slot_count": 2, "fails": lambda job: job.number == 1 and next(calls) >= 2})
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(is_interrupted=lambda: next(calls) >= 2)
+    assert [trial.state for trial in driver.study.record.trials] == [TrialState.RUNNING, TrialState.FAILED]
+
+
 def test_everyone_is_told_the_last_state(drive: Drive) -> None:
     driver = drive(trials=2)
     record = driver.run()
@@ -415,9 +444,12 @@ def test_an_interruption_among_the_finalists_repeats_only_what_is_missing(drive:
     driver = drive(trials=2, finalists=2)
     with pytest.raises(KeyboardInterrupt):
         driver.run(is_interrupted=lambda: len(driver.study.record.finalists) == 2)
+    (paused,) = (driver.folder / "checkpoints").iterdir()
     again = driver.reopen()
     record = again.run()
     assert len(again.executor.submitted) == 4
+    assert again.executor.submitted[0].checkpoint_folder == paused
+    assert not paused.parent.exists()
     assert len(record.finalists) == 6
     assert record.final is not None
 

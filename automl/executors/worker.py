@@ -129,12 +129,18 @@ def _run(connection: Connection, job: TrialJob, trial: Trial) -> None:
             report = trial.send(decision)
     except StopIteration as stop:
         result: TrialResult = stop.value
-    if pending and (state := _ENDED_BY.get(_decision(connection, pending))):
-        result = replace(result, state=state, reason="", message="")  # how it went on after that epoch is dropped
+    if pending:
+        result = _decided(result, _decision(connection, pending))
     connection.send(Result(result))
 
 
-_ENDED_BY = {Decision.STOP: TrialState.PRUNED, Decision.PAUSE: TrialState.PAUSED}
+def _decided(result: TrialResult, decision: Decision) -> TrialResult:
+    """Return how a trial ended whose last decision came late: how it went on after that epoch is dropped."""
+    if decision is Decision.STOP:
+        return replace(result, state=TrialState.PRUNED, reason="", message="")
+    if decision is Decision.PAUSE and result.state is TrialState.FAILED:  # in the next epoch, which comes later
+        return replace(result, state=TrialState.PAUSED, reason="", message="")
+    return result
 
 
 def _decision(connection: Connection, epoch: int) -> Decision:

@@ -246,7 +246,12 @@ class Study:
             if loss is not None and report.epoch not in known:
                 # The value so far, not the epoch's: Optuna takes the last of these as the value of a pruned trial.
                 trial.report(self._objective.loss(loss), report.epoch)
-        return Decision.CONTINUE if loss is None else self._scheduler.report(number, report.epoch, loss)
+        if loss is None:
+            return Decision.CONTINUE
+        decision = self._scheduler.report(number, report.epoch, loss)
+        # What went on after this epoch in an earlier session goes on, though more may be known by now.
+        went_on = report.epoch in known and report.epoch < max(known)
+        return Decision.CONTINUE if went_on else decision
 
     def tell(self, number: int, result: TrialResult) -> TrialRecord:
         """Keep how a running trial ended; one that ended without a usable epoch counts as failed."""

@@ -5,7 +5,7 @@ Its graph may be that of other models too, so it puts its own state into it befo
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from automl.training.assemble import DEFAULT_BATCH_SIZE, build_network, steps_un
 from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
 from automl.training.loop import Evaluator, Sweep, TrainingLoop
-from automl.training.metrics import score
+from automl.training.metrics import Array, score
 from automl.training.rows import Rows, open_rows
 from automl.training.weights import save_weights
 
@@ -93,6 +93,14 @@ class CompiledModel:
         """Write the weights as they are."""
         self._graph.enter(self._state)
         save_weights(self._graph.model, path)
+
+    def state(self) -> list[Array] | None:
+        """Return all that training changes, or None where the model keeps something that is not seen from outside."""
+        return self._graph.copy_of(self._state) if self._graph.is_whole else None
+
+    def restore(self, arrays: Sequence[Array]) -> None:
+        """Go back to a state that `state` returned."""
+        self._graph.put_back(self._state, arrays)
 
     def close(self) -> None:
         """Leave the graph to others."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import queue
 import threading
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -99,6 +99,13 @@ class FitModel:
     def save_weights(self, path: Path) -> None:
         """Write the weights as they are."""
         save_weights(self._model, path)
+
+    def state(self) -> None:
+        """Return nothing: a `fit` cannot be entered again in its middle."""
+
+    def restore(self, arrays: Sequence[Array]) -> None:
+        """Refuse: there is no state."""
+        raise NotImplementedError("a fit begins at its first epoch")
 
     def close(self) -> None:
         """End `fit`, wherever it is; no thread is left behind."""

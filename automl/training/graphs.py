@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from automl.dataset_spec import DatasetSpec
@@ -19,6 +19,7 @@ from automl.training.losses import make_losses
 from automl.training.metrics import Array
 from automl.training.sweeps import CompiledSweep, evaluation_sweep, overrides_train_step, training_sweep
 from automl.training.tunable import Cell, Numbers, numbers_of, optimizer_with_cells, plain_dropouts, with_cells
+from automl.training.weights import arrays_of
 
 _GRAPHS = 16  # kept in a worker, the last used ones; each takes about ten megabytes
 _MOST_WEIGHTS = 5_000_000  # of larger models copies are dear, and tracing is a small part of their time
@@ -57,7 +58,7 @@ class TrainingGraph:
         self.training: CompiledSweep = training_sweep(model)
         self.evaluation: CompiledSweep = evaluation_sweep(model)
         self._cells = cells or {}
-        self._slots = _arrays(model.optimizer.variables) if cells else []
+        self._slots = arrays_of(model.optimizer.variables) if cells else []
         self._inside: State | None = None
 
     def own(self) -> State:
@@ -67,21 +68,42 @@ class TrainingGraph:
 
     def fresh(self, network: Any, numbers: Numbers) -> State:
         """Return the state of a model before its first step: a network's weights, and slots as they were at first."""
-        return State(_arrays(network.variables), self._slots, numbers)
+        return State(arrays_of(network.variables), self._slots, numbers)
 
     def enter(self, state: State) -> None:
         """Put a state into the graph; the one that lay in it is taken out and kept."""
         if self._inside is state:
             return
         if self._inside is not None:
-            self._inside.weights = _arrays(self.model.variables)
-            self._inside.slots = _arrays(self.model.optimizer.variables)
+            self._inside.weights = arrays_of(self.model.variables)
+            self._inside.slots = arrays_of(self.model.optimizer.variables)
         _assign(self.model.variables, state.weights)
         _assign(self.model.optimizer.variables, state.slots)
         for name, number in state.numbers.items():
             self._cells[name].variable.assign(number)
         state.weights, state.slots = [], []
         self._inside = state
+
+    def copy_of(self, state: State) -> list[Array]:
+        """Return the arrays of a state, wherever it lies: weights, then slots."""
+        if self._inside is state:
+            return [*arrays_of(self.model.variables), *arrays_of(self.model.optimizer.variables)]
+        return [*state.weights, *state.slots]
+
+    def put_back(self, state: State, arrays: Sequence[Array]) -> None:
+        """Give a state the arrays that `copy_of` returned."""
+        if self._inside is state:
+            _assign([*self.model.variables, *self.model.optimizer.variables], arrays)
+        else:
+            count = len(state.weights)
+            state.weights, state.slots = list(arrays[:count]), list(arrays[count:])
+
+    @property
+    def is_whole(self) -> bool:
+        """True where training changes nothing but states; a layer may have variables that Keras does not know of."""
+        cells = [cell.variable for cell in self._cells.values()]
+        known = [*self.model.variables, *self.model.optimizer.variables, *self.model.metrics_variables, *cells]
+        return self.training.reads_only(known)
 
     def leave(self, state: State) -> None:
         """Forget a state that is not needed any more."""
@@ -196,10 +218,6 @@ def _less_strength(name: str, value: Any) -> Any:
     return {strength: bool(number) for strength, number in value["config"].items()}
 
 
-def _arrays(variables: list[Any]) -> list[Array]:
-    return [variable.numpy() for variable in variables]
-
-
-def _assign(variables: list[Any], arrays: list[Array]) -> None:
+def _assign(variables: list[Any], arrays: Sequence[Array]) -> None:
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)

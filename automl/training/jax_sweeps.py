@@ -81,6 +81,10 @@ class JaxSweep:
         sizes = [batch_size] * len(batches) + [len(rest)] * (len(rest) > 0)
         return float(np.dot(np.asarray(losses, "float64"), sizes)), tuple(np.asarray(one) for one in predictions)
 
+    def reads_only(self, variables: Sequence[Any]) -> bool:
+        """Return True: what a compiled step reads beside the model's variables is a constant in it."""
+        return True
+
     def _variables(self) -> list[list[Any]]:
         model = self._model
         return [

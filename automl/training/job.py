@@ -22,6 +22,7 @@ class TrialJob:
         objective: What is optimised.
         weights_path: Where to save the weights of the best epoch (`.npz`, arrays in the order of `model.variables`);
             None to save nothing.
+        checkpoint_folder: Where to keep what a resume goes on from; None to keep nothing.
         fold: With cross-validation, the only fold to train; None for all folds in lockstep.
     """
 
@@ -32,4 +33,5 @@ class TrialJob:
     patience: int
     objective: Objective
     weights_path: Path | None = None
+    checkpoint_folder: Path | None = None
     fold: int | None = None

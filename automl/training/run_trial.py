@@ -22,7 +22,7 @@ Trial = Generator[EpochReport, Decision, TrialResult]
 
 
 def run_trial(job: TrialJob, build: Build, data: PreparedDataset, graphs: Graphs | None = None) -> Trial:
-    """Train one model, epoch by epoch.
+    """Train one model, epoch by epoch; from a checkpoint on, where there is one.
 
     Args:
         job: What to train, and for how long at most.
@@ -31,11 +31,12 @@ def run_trial(job: TrialJob, build: Build, data: PreparedDataset, graphs: Graphs
         graphs: What earlier trials of this process left to be used again; None for nothing.
 
     Yields:
-        A report after every epoch; expects a `Decision` to be sent.
+        A report after every epoch; expects a `Decision` to be sent. Epochs that a checkpoint knows are reported once
+        more: where the machine died in between, the checkpoint knows of them and the study does not.
 
     Returns:
         How the trial ended. `PRUNED` where it was sent `STOP` (the caller knows why), `PAUSED` where it was sent
-        `PAUSE`, `FAILED` with a typed reason where anything was raised.
+        `PAUSE` (its checkpoint is written then), `FAILED` with a typed reason where anything was raised.
 
     Example:
         ```python
@@ -74,7 +75,10 @@ def _train(trainer: Trainer) -> Trial:
         if decision is Decision.STOP:
             return TrialResult(state=TrialState.PRUNED)
         if decision is Decision.PAUSE:
+            trainer.save()
             return TrialResult(state=TrialState.PAUSED)
-        if trainer.is_out_of_patience:
+        if trainer.is_out_of_patience(epoch):
             return TrialResult(state=TrialState.COMPLETE, reason="patience")
+        if epoch < trainer.epochs:
+            trainer.save_if_due()
     return TrialResult(state=TrialState.COMPLETE, reason="epochs")

@@ -24,6 +24,9 @@ class CompiledSweep(Protocol):
     def run(self, data: Data, rows: Array, batch_size: int) -> Sums:
         """Go over the rows of these indices, in their order; the last batch is smaller where they do not divide."""
 
+    def reads_only(self, variables: Sequence[Any]) -> bool:
+        """Return True where what was traced depends on no variables but these `keras.Variable`s."""
+
 
 def training_sweep(model: Any) -> CompiledSweep:
     """Return a sweep that trains a model; its own `train_step`, where it has one, shows no predictions.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from automl.training.metrics import Array
@@ -41,13 +41,15 @@ class TensorflowSweep:
             output_count: How many predictions it returns.
         """
         self._function = _compile(step, output_count)
+        self._read: list[Any] = []
 
     def trace(self, data: Data, row_count: int, batch_size: int) -> None:
         """Trace the sweep; the trace suits any number of rows and any batch size."""
         import tensorflow as tf
 
         specs = tf.nest.map_structure(lambda one: tf.TensorSpec([None, *one.shape[1:]], one.dtype), data)
-        self._function.get_concrete_function(specs, tf.TensorSpec([None], "int32"), tf.constant(batch_size))
+        traced = self._function.get_concrete_function(specs, tf.TensorSpec([None], "int32"), tf.constant(batch_size))
+        self._read = list(traced.variables)
 
     def run(self, data: Data, rows: Array, batch_size: int) -> Sums:
         """Run the sweep in one call."""
@@ -56,6 +58,11 @@ class TensorflowSweep:
         tensors = tf.nest.map_structure(tf.convert_to_tensor, data)
         total, predictions = self._function(tensors, tf.constant(rows), tf.constant(batch_size))
         return float(total), tuple(one.numpy() for one in predictions)
+
+    def reads_only(self, variables: Sequence[Any]) -> bool:
+        """Return True where the graph that was traced last has no variables but these."""
+        known = {id(variable.value) for variable in variables}
+        return all(id(variable) in known for variable in self._read)
 
 
 def _train_step(model: Any) -> _Step:

@@ -19,11 +19,12 @@ from automl.training.failures import TrialFailure
 from automl.training.fit_model import FitModel, keras_fit
 from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
+from automl.training.kept_trial import KeptTrial, Restorable
 from automl.training.rows import Rows
 from automl.unions import own_fit
 
 
-class TrainedModel(Protocol):
+class TrainedModel(Restorable, Protocol):
     """One model that is trained epoch by epoch; how is its own affair."""
 
     def build(self, build: Build) -> int:
@@ -66,7 +67,7 @@ class Trainer:
         self.compile_seconds = 0.0
 
     def compile(self) -> None:
-        """Build, compile and trace the models.
+        """Build, compile and trace the models; where there is a checkpoint, bring them to its epoch.
 
         Raises:
             TrialFailure: See `assemble`.
@@ -78,30 +79,46 @@ class Trainer:
         shared: dict[str, Rows] = {}  # the folds' rows lie in the same arrays
         for model in self._models:
             model.trace(shared)
+        self._kept = KeptTrial(
+            self._job, self._models, self._data.spec, epochs=self.epochs, parameter_count=self.parameter_count
+        )
+        self._reports = self._kept.restore()
         self.compile_seconds = time.monotonic() - started
 
     def train_epoch(self, epoch: int) -> EpochReport:
         """Train every model for an epoch, and report the means of their metrics.
 
+        An epoch that a checkpoint knows is not trained again, and its report is the one that it gave then.
+
         Raises:
             TrialFailure: `nan`, where a loss or the objective is no longer finite.
         """
+        if epoch <= len(self._reports):
+            return self._reports[epoch - 1]
         started = time.monotonic()
         every = [model.train_epoch(epoch) for model in self._models]
         metrics = {name: fmean(one[name] for one in every) for name in every[0]}
         self._check_finite(epoch, metrics)
         report = EpochReport(epoch=epoch, metrics=metrics, seconds=time.monotonic() - started)
         self._reports.append(report)
-        if self._job.weights_path is not None and self._best_epoch() == epoch:
+        self._kept.trained(report.seconds)
+        if self._job.weights_path is not None and self._best_epoch(epoch) == epoch:
             self._models[0].save_weights(self._job.weights_path)
         return report
 
-    @property
-    def is_out_of_patience(self) -> bool:
-        """True when the objective has not improved for `patience` epochs, or a model's own training has ended."""
-        if 0 < self._job.patience <= len(self._reports) - self._best_epoch():
+    def save(self) -> None:
+        """Write a checkpoint, from which another process can go on."""
+        self._kept.save(self._reports)
+
+    def save_if_due(self) -> None:
+        """Write a checkpoint where a crash would cost too much without one."""
+        self._kept.save_if_due(self._reports)
+
+    def is_out_of_patience(self, epoch: int) -> bool:
+        """Return True where `patience` epochs gave nothing better than before, or a model's own training has ended."""
+        if 0 < self._job.patience <= epoch - self._best_epoch(epoch):
             return True
-        return len(self._reports) < self.epochs and any(model.has_ended() for model in self._models)
+        return epoch < self.epochs and any(model.has_ended() for model in self._models)
 
     def close(self) -> None:
         """End whatever runs."""
@@ -117,8 +134,8 @@ class Trainer:
                 FitModel(self._job, fit, self._data, fold=fold, seed=seed, epochs=self.epochs) for fold, seed in folds
             ]
 
-    def _best_epoch(self) -> int:
-        best = self._job.objective.counted_epoch(self._reports)
+    def _best_epoch(self, until: int) -> int:
+        best = self._job.objective.counted_epoch(self._reports[:until])
         return best.epoch if best is not None else 0
 
     def _check_finite(self, epoch: int, metrics: Mapping[str, float]) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,36 @@ def test_interrupted_search_is_resumed_and_leaves_no_process(tmp_path: Path) -> 
     after = automl_package.load_result("digits-mlp-001", home=tmp_path / "home")
     assert [trial.state for trial in after.trials] == [TrialState.COMPLETE] * 3
     assert after.trials[: len(finished)] == tuple(finished)
+
+
+def test_an_interrupted_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    """Its curve is that of a search that nobody interrupted, and no epoch of its first part is trained again."""
+    options = ["--trials", "1", "--workers", "1", "--finalists", "0", "--no-mlflow", "--patience", "0"]
+    arguments = ["search", "digits", "--epochs", "120", *options]
+    assert run_automl([*arguments, "--name", "whole"], cwd=tmp_path).code == 0
+    whole = automl_package.load_result("whole", home=tmp_path / "home").trials[0]
+
+    command = [str(Path(sys.executable).with_name("automl")), *arguments, "--name", "cut"]
+    environment = {**os.environ, "AUTOML_HOME": str(tmp_path / "home")}
+    journal = tmp_path / "home" / "studies" / "cut" / "journal.log"
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as search:
+        while not (journal.exists() and b"epoch:2" in journal.read_bytes()):
+            assert search.poll() is None
+            time.sleep(0.02)
+        search.send_signal(signal.SIGINT)
+        assert search.wait(30) == 130
+    checkpoints = journal.parent / "checkpoints"
+    assert [folder.name for folder in checkpoints.iterdir()] == ["000000"]
+    cut = automl_package.load_result("cut", home=tmp_path / "home").trials[0]
+    assert cut.state is TrialState.RUNNING
+    assert 2 <= len(cut.epochs) < 120
+
+    ran = run_automl(["resume", "cut"], cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    resumed = automl_package.load_result("cut", home=tmp_path / "home").trials[0]
+    assert resumed.epochs[: len(cut.epochs)] == cut.epochs  # their seconds too
+    assert [one.metrics for one in resumed.epochs] == [pytest.approx(one.metrics, abs=1e-6) for one in whole.epochs]
+    assert not checkpoints.exists()
 
 
 def test_same_seed_and_one_worker_twice(tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ import pytest
 from automl.errors import SpaceError, SurroundingsError
 from automl.executors.base import Ended, Event, Executor, Reported
 from automl.objective import Objective
-from automl.records import Config, Decision, TrialResult, TrialState
+from automl.records import Config, Decision, EpochReport, TrialResult, TrialState
 from automl.search_space import Build
 from automl.training.job import TrialJob
 
-CONTINUE, STOP = Decision.CONTINUE, Decision.STOP
+CONTINUE, STOP, PAUSE = Decision.CONTINUE, Decision.STOP, Decision.PAUSE
 DEADLINE = TrialResult(state=TrialState.PRUNED, reason="deadline")
 _PATIENCE_SECONDS = 60.0  # a hang, not a measure of speed
 _SIGKILL = 9
@@ -112,8 +112,12 @@ def finish(executor: Executor, *jobs: TrialJob, decide: Decide | None = None) ->
     return wait_until(executor, lambda _: not executor.running, decide)
 
 
+def reports_of(events: list[Event], number: int = 0) -> list[EpochReport]:
+    return [event.report for event in events if isinstance(event, Reported) and event.job.number == number]
+
+
 def epochs_of(events: list[Event], number: int = 0) -> list[int]:
-    return [event.report.epoch for event in events if isinstance(event, Reported) and event.job.number == number]
+    return [report.epoch for report in reports_of(events, number)]
 
 
 def result_of(events: list[Event], number: int = 0) -> TrialResult:
@@ -193,6 +197,17 @@ class ExecutorContract:
         events = finish(executor, make_job(), decide=lambda event: STOP if event.report.epoch == last else CONTINUE)
         assert epochs_of(events) == list(range(1, last + 1))
         assert (result_of(events).state, result_of(events).reason) == (TrialState.PRUNED, "")
+
+    def test_a_paused_trial_goes_on_where_it_was(self, executor: Executor, tmp_path: Path) -> None:
+        job = make_job(epochs=4, checkpoint_folder=tmp_path / "000000")
+        before = finish(executor, job, decide=lambda event: PAUSE if event.report.epoch == 2 else CONTINUE)
+        assert epochs_of(before) == [1, 2]
+        assert result_of(before).state is TrialState.PAUSED
+        after = finish(executor, job)
+        assert reports_of(after)[:2] == reports_of(before)  # not trained again
+        whole = finish(executor, make_job(epochs=4))
+        assert [one.metrics for one in reports_of(after)] == [one.metrics for one in reports_of(whole)]
+        assert result_of(after).state is TrialState.COMPLETE
 
     def test_a_late_stop_counts_as_a_prompt_one(self, executor: Executor) -> None:
         executor.submit(make_job(epochs=2))

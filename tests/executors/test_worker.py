@@ -95,6 +95,8 @@ _SCRIPTS = [{epoch: decision} for epoch in range(1, _EPOCHS + 1) for decision in
 def test_late_decisions_change_nothing(decisions: dict[int, Decision], fails_in: int | None) -> None:
     expected = _waited(decisions, fails_in)
     for prompt in itertools.product([True, False], repeat=_EPOCHS):
+        if expected[0] == [1, 2, 3, 4] and decisions.get(_EPOCHS) is PAUSE and not prompt[-1]:
+            continue
         driver: Any = ScriptedDriver(decisions, lambda epoch, prompt=prompt: prompt[epoch - 1])
         _run(driver, _job(), _trial(fails_in, []))
         reported, result = _said(driver)
@@ -105,6 +107,14 @@ def test_late_decisions_change_nothing(decisions: dict[int, Decision], fails_in:
             expected[1].message,
         )
         assert not driver.has_answers_left
+
+
+def test_what_has_ended_when_it_is_told_to_pause_has_ended() -> None:
+    driver: Any = ScriptedDriver({_EPOCHS: PAUSE}, lambda epoch: False)
+    _run(driver, _job(), _trial(None, []))
+    reported, result = _said(driver)
+    assert (reported, result.state, result.reason) == ([1, 2, 3, 4], TrialState.COMPLETE, "epochs")
+    assert not driver.has_answers_left
 
 
 def test_a_late_decision_is_not_waited_for_but_a_second_one_is() -> None:

@@ -110,7 +110,7 @@ def _threads() -> list[str]:
 def test_an_epoch_is_reported_at_a_time_and_scored_by_our_metrics(digits: PreparedDataset) -> None:
     with closing(_trainer(OwnBatchSize, digits)) as trainer:
         reports = [trainer.train_epoch(epoch) for epoch in (1, 2, 3)]
-        assert not trainer.is_out_of_patience
+        assert not trainer.is_out_of_patience(3)
     assert [report.epoch for report in reports] == [1, 2, 3]
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"} <= set(reports[0].metrics)
     assert reports[-1].metrics["loss"] < reports[0].metrics["loss"]
@@ -161,9 +161,9 @@ def test_closing_before_the_first_epoch_or_twice_is_harmless(digits: PreparedDat
 def test_a_fit_that_ends_by_itself_ends_the_trial(digits: PreparedDataset) -> None:
     with closing(_trainer(OwnEpochs, digits, epochs=10)) as trainer:
         trainer.train_epoch(1)
-        assert not trainer.is_out_of_patience
+        assert not trainer.is_out_of_patience(1)
         trainer.train_epoch(2)
-        assert trainer.is_out_of_patience
+        assert trainer.is_out_of_patience(2)
         with pytest.raises(TrialFailure, match="fit ended after 2 epochs"):
             trainer.train_epoch(3)
 
@@ -171,16 +171,16 @@ def test_a_fit_that_ends_by_itself_ends_the_trial(digits: PreparedDataset) -> No
 def test_patience_is_ours_too(digits: PreparedDataset) -> None:
     with closing(_trainer(OwnBatchSize, digits, epochs=10, patience=1, objective=Objective("loss", "max"))) as trainer:
         trainer.train_epoch(1)
-        assert not trainer.is_out_of_patience
+        assert not trainer.is_out_of_patience(1)
         trainer.train_epoch(2)
-        assert trainer.is_out_of_patience
+        assert trainer.is_out_of_patience(2)
 
 
 def test_a_loop_without_callbacks_is_one_epoch(digits: PreparedDataset) -> None:
     with closing(_trainer(OwnLoop, digits)) as trainer:
         report = trainer.train_epoch(1)
         assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(report.metrics)
-        assert trainer.is_out_of_patience
+        assert trainer.is_out_of_patience(1)
 
 
 @pytest.mark.parametrize(

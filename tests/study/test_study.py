@@ -226,6 +226,23 @@ def test_a_trial_that_runs_again_replaces_its_epochs(create: Create, folder: Pat
     assert Study.open(folder, storage=None).record.trials[0] == told
 
 
+def test_what_went_on_after_an_epoch_goes_on_again(create: Create, folder: Path) -> None:
+    """Others that have ended meanwhile would put it among the worst of its rung."""
+    study = create(scheduler="asha", epochs=9)
+    number = _ask(study).number
+    for report in (epoch(1, 0.1), epoch(2, 0.1)):
+        assert study.report(number, report) is Decision.CONTINUE
+    for accuracy in (0.5, 0.6, 0.7):
+        other = _ask(study).number
+        study.report(other, epoch(1, accuracy))
+        study.tell(other, COMPLETE)
+    again = Study.open(folder, storage=None, space=SPACE)
+    assert _ask(again).number == number
+    assert again.report(number, epoch(1, 0.1)) is Decision.CONTINUE
+    latest = again.report(_ask(again).number, epoch(1, 0.1))
+    assert latest is STOP
+
+
 @pytest.mark.parametrize("which", ["best", "last"])
 def test_a_trial_that_runs_again_is_judged_as_it_would_have_been(create: Create, tmp_path: Path, which: Any) -> None:
     """It is worst of its rung at epoch 1, and would not be if its later epochs, known already, were looked at."""
