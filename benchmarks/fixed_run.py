@@ -122,13 +122,13 @@ def run(kind: str, *, seed: int, trials: int, epochs: int, backend: str, workers
 
 def _request(kind: str, trials: int, seed: int) -> tuple[Any, Any, list[dict[str, Any]]]:
     """Return dataset, space, and the list of configs."""
-    from benchmarks import fixed_trials, small_trials
+    from benchmarks import fixed_trials, small_lists
 
     if kind == "digits":
-        return small_trials.digits_rows(), small_trials.SPACES[kind], small_trials.configs(kind)[:trials]
+        return small_lists.digits_rows(), small_lists.SPACES[kind], small_lists.configs(kind)[:trials]
     file = data_folder() / WORKS[kind].file
     if kind == "conv":
-        return small_trials.image_rows(file), small_trials.SPACES[kind], small_trials.configs(kind)[:trials]
+        return small_lists.image_rows(file), small_lists.SPACES[kind], small_lists.configs(kind)[:trials]
     return file, fixed_trials.space, fixed_trials.configs(trials, seed)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from automl import SearchSpace
-from benchmarks import fixed_trials, small_trials
+from benchmarks import fixed_trials, small_lists
 from benchmarks.fixed_run import WORKS, kept_home
 from benchmarks.mixed_trials import mixed_space, read_notes
 
@@ -27,9 +27,9 @@ def _whole(space: SearchSpace, config: dict[str, object]) -> dict[str, object]:
 
 @pytest.mark.parametrize("kind", ["digits", "conv"])
 def test_small_trials_are_whole_configs_of_their_space(kind: str) -> None:
-    configs = small_trials.configs(kind)
+    configs = small_lists.configs(kind)
 
-    assert [_whole(small_trials.SPACES[kind], config) for config in configs] == configs
+    assert [_whole(small_lists.SPACES[kind], config) for config in configs] == configs
     assert len(configs) == WORKS[kind].trials
 
 
@@ -58,13 +58,13 @@ def test_small_trials_are_those_of_the_peers(kind: str) -> None:
     names = {"lr": "learning_rate", "bs": "batch_size"}
     theirs = [{names.get(name, name): value for name, value in one.items()} for one in json.loads(done.stdout)]
 
-    ours = small_trials.configs(kind)
+    ours = small_lists.configs(kind)
 
     assert [{name: one[name] for name in ours[0]} for one in theirs] == ours
 
 
 def test_digits_leave_as_many_rows_to_train_as_the_peers_have() -> None:
-    x, y, _, _ = small_trials.digits_rows()
+    x, y, _, _ = small_lists.digits_rows()
 
     assert x.shape == (1437 + 360, 64)
     assert len(y) == len(x)

@@ -29,7 +29,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def test_the_loop_passes_the_tests_that_tensorflow_passes(environment: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-W", _KERAS_NUMPY, "-k", f"not ({_LEFT_OUT})"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-W", _KERAS_NUMPY, "-k", f"not ({_LEFT_OUT})"]
     ran = subprocess.run(
         [*command, "-p", "no:cacheprovider", str(_HERE / "test_loop.py"), str(_HERE / "jax_only.py")],
         env=environment,
