@@ -65,8 +65,8 @@ def closing_seconds(budget_seconds: float | None) -> float:
 def plan_finalists(record: StudyRecord, *, slots: int, seconds: float, closing: float = CLOSING_SECONDS) -> Plan:
     """Choose what to re-train within a time: everything if possible, then fewer seeds, then fewer finalists.
 
-    Where not even one run fits, it is that of the trial that was best after so much time: a slow winner of the search
-    would be cut before it is any good.
+    What an earlier session has re-trained takes no time. Where nothing is, and not even one run fits, it is that of the
+    trial that was best after so much time: a slow winner of the search would be cut before it is any good.
 
     Args:
         record: The study so far.
@@ -86,9 +86,17 @@ def plan_finalists(record: StudyRecord, *, slots: int, seconds: float, closing: 
             return Plan(
                 configs=configs, seeds=seeds, seconds=predicted, shortened=_shortened(configs, seeds, wanted, top)
             )
+    done = tuple(trial for trial in top if any(_is_done(trial, repeat, record) for repeat in range(SEEDS)))
+    if done:
+        return Plan(configs=done, seeds=1, seconds=closing, shortened=_shortened(done, 1, wanted, top))
     only = (min(record.ranked, key=lambda trial: _loss_within(trial, seconds - closing, record)),)
     predicted = _predicted_seconds(only, 1, slots, record) + closing
     return Plan(configs=only, seeds=1, seconds=predicted, shortened=_shortened(only, 1, wanted, top))
+
+
+def _is_done(trial: TrialRecord, repeat: int, record: StudyRecord) -> bool:
+    """Return True where an earlier session has re-trained a config, and its weights are still there."""
+    return bool(record.finalist_values(trial.number)) and weights_path(record.folder, trial.number, repeat).exists()
 
 
 def _shortened(configs: Sequence[TrialRecord], seeds: int, wanted: int, top: Sequence[TrialRecord]) -> str:
@@ -106,10 +114,12 @@ def _loss_within(trial: TrialRecord, seconds: float, record: StudyRecord) -> flo
 
 
 def _predicted_seconds(top: Sequence[TrialRecord], seeds: int, slots: int, record: StudyRecord) -> float:
-    runs = [_run_seconds(trial, record) for trial in top for _ in range(seeds)]
+    runs = [
+        _run_seconds(trial, record) for trial in top for repeat in range(seeds) if not _is_done(trial, repeat, record)
+    ]
     if not runs:
         return 0.0
-    return max(math.fsum(runs) / slots, max(runs) * math.ceil(len(runs) / slots))
+    return max(runs) * math.ceil(len(runs) / slots)
 
 
 def _run_seconds(trial: TrialRecord, record: StudyRecord) -> float:

@@ -28,7 +28,7 @@ from automl.finalists import (
     score_on_test,
     weights_path,
 )
-from automl.records import Decision, EpochReport, TrialRecord, TrialResult, TrialState
+from automl.records import Decision, EpochReport, FailureReason, TrialRecord, TrialResult, TrialState
 from automl.study.study import Study
 from automl.study_record import StudyRecord
 from automl.tracking.base import Tracker
@@ -212,7 +212,7 @@ class SearchLoop:
         self._executor.decide(job, Decision.PAUSE if goes_on and self._is_pausing else decision)
 
     def _end(self, event: Ended) -> None:
-        if event.result.state is TrialState.PAUSED:  # it stays one that was running, for the next driver
+        if self._goes_on_later(event):
             return
         self._study.tell(event.job.number, self._reasoned(event))
         discard(event.job.checkpoint_folder)
@@ -222,6 +222,14 @@ class SearchLoop:
             share = self._study.settings.seconds * TIME_SHARE
             plan = self._planned(share)
             self._plan = replace(plan, seconds=min(plan.seconds, share))
+
+    def _goes_on_later(self, event: Ended) -> bool:
+        """Return True for a trial that stays one that was running, for the next driver.
+
+        What interrupts the driver may end its workers too: a scheduler that ends a whole job.
+        """
+        died = self._is_pausing and event.result.reason == FailureReason.CRASHED
+        return died or event.result.state is TrialState.PAUSED
 
     def _planned(self, seconds: float) -> Plan:
         closing = closing_seconds(self._study.settings.seconds)
@@ -265,7 +273,7 @@ class SearchLoop:
             self._answer(job, Decision.STOP if late else Decision.CONTINUE)
             return
         finalist = self._finalists.pop(job.seed)
-        if event.result.state is not TrialState.PAUSED:
+        if not self._goes_on_later(event):
             self._study.keep_finalist(job.number, self._repeats[job.seed], finalist.ended(self._reasoned(event)))
             discard(job.checkpoint_folder)
 

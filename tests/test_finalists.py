@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, RawInput, Task
-from automl.finalists import CLOSING_SECONDS, SEEDS, choose_winner, finalist_jobs, plan_finalists
+from automl.finalists import CLOSING_SECONDS, SEEDS, choose_winner, finalist_jobs, plan_finalists, weights_path
 from automl.objective import Objective
 from automl.records import EpochReport, TrialRecord, TrialState
 from automl.study_record import StudyRecord
@@ -115,6 +115,18 @@ def test_a_slow_winner_gives_way_where_it_would_be_cut_too_early(study: Make) ->
     assert [trial.number for trial in plan.configs] == [1]
     assert plan.shortened == "time allowed 1 x 1 of 3 x 3 runs"
     assert [one.number for one in plan_finalists(record, slots=1, seconds=math.inf).configs] == [0, 1]
+
+
+def test_what_an_earlier_session_retrained_stands(four: StudyRecord) -> None:
+    """No time is left: the best config of the search was re-trained once, and is not given up for a faster one."""
+    record = _with_finalists(four, {2: [0.85]})
+    weights = weights_path(record.folder, 2, 0)
+    weights.parent.mkdir()
+    weights.touch()
+    plan = plan_finalists(record, slots=1, seconds=CLOSING_SECONDS)
+    assert ([trial.number for trial in plan.configs], plan.seeds, plan.seconds) == ([2], 1, CLOSING_SECONDS)
+    more = plan_finalists(record, slots=1, seconds=CLOSING_SECONDS + 2 * _RUN)
+    assert ([trial.number for trial in more.configs], more.seeds) == ([2, 0, 3], 1)
 
 
 def test_more_slots_make_room_for_more(four: StudyRecord) -> None:

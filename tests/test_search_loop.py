@@ -71,6 +71,7 @@ class ScriptedExecutor:
     epoch_seconds: float = 1.0
     hangs: Callable[[TrialJob], bool] = lambda job: False
     fails: Callable[[TrialJob], bool] = lambda job: False
+    failure: TrialResult = _FAILED
     submitted: list[TrialJob] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)
     most_at_once: int = 0
@@ -124,7 +125,7 @@ class ScriptedExecutor:
             return
         assert run.decision is not None, "a report was not answered"
         if self.fails(run.job):
-            self._end(run, _FAILED)
+            self._end(run, self.failure)
         elif run.decision is Decision.STOP:
             self._end(run, TrialResult(state=TrialState.PRUNED))
         elif run.decision is Decision.PAUSE and run.epoch < run.job.epochs:
@@ -400,12 +401,21 @@ def test_an_interruption_waits_a_few_seconds_for_what_does_not_report(drive: Dri
     assert [trial.state for trial in record.trials] == [TrialState.COMPLETE] * 4
 
 
-def test_a_trial_that_ends_while_the_loop_is_interrupted_has_ended(drive: Drive) -> None:
+@pytest.mark.parametrize(
+    ("failure", "state"),
+    [
+        (TrialResult(state=TrialState.FAILED, reason="nan", message="loss is nan"), TrialState.FAILED),
+        (_FAILED, TrialState.RUNNING),  # what interrupts the driver may end its workers: the trial runs again
+    ],
+    ids=["nan", "crashed"],
+)
+def test_how_a_trial_ends_while_the_loop_is_interrupted(drive: Drive, failure: TrialResult, state: TrialState) -> None:
     calls = iter(range(1000))
-    driver = drive(trials=2, script={"slot_count": 2, "fails": lambda job: job.number == 1 and next(calls) >= 2})
+    fails = {"fails": lambda job: job.number == 1 and next(calls) >= 2, "failure": failure}
+    driver = drive(trials=2, script={"slot_count": 2, **fails})
     with pytest.raises(KeyboardInterrupt):
         driver.run(is_interrupted=lambda: next(calls) >= 2)
-    assert [trial.state for trial in driver.study.record.trials] == [TrialState.RUNNING, TrialState.FAILED]
+    assert [trial.state for trial in driver.study.record.trials] == [TrialState.RUNNING, state]
 
 
 def test_everyone_is_told_the_last_state(drive: Drive) -> None:

@@ -37,7 +37,8 @@ from automl.unions import own_fit
 
 def main() -> None:
     """Serve the driver at the other end of the inherited pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's: it ends its workers in order
+    for number in (signal.SIGINT, signal.SIGTERM):  # they are the driver's, which ends its workers in order
+        signal.signal(number, signal.SIG_IGN)
     connection, threads = Connection(int(sys.argv[1])), int(sys.argv[2])
     try:
         _import_keras(threads)

@@ -17,14 +17,13 @@ from automl.records import Config
 from automl.training.assemble import compile_model
 from automl.training.losses import make_losses
 from automl.training.metrics import Array
-from automl.training.sweeps import CompiledSweep, evaluation_sweep, overrides_train_step, training_sweep
-from automl.training.tunable import Cell, Numbers, numbers_of, optimizer_with_cells, plain_dropouts, with_cells
+from automl.training.structure import structure_of
+from automl.training.sweeps import CompiledSweep, evaluation_sweep, training_sweep
+from automl.training.tunable import Cell, Numbers, numbers_of, optimizer_with_cells, with_cells
 from automl.training.weights import arrays_of
 
-_GRAPHS = 16  # kept in a worker, the last used ones; each takes about ten megabytes
-_MOST_WEIGHTS = 5_000_000  # of larger models copies are dear, and tracing is a small part of their time
-_STRUCTURAL = ("optimizer", "learning_rate_schedule", "nesterov", "gradient_clip", "loss", "label_smoothing")
-_PENALTIES = {"L1", "L2", "L1L2"}
+_GRAPHS = 16  # kept in a worker at most, the last used ones ...
+_WEIGHTS = 5_000_000  # ... and of so many weights in all: beside them lie slots and the values of first
 
 
 class State:
@@ -53,8 +52,10 @@ class TrainingGraph:
             model: A compiled `keras.Model`.
             cells: The numbers that it reads from variables.
         """
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
         self.model = model
+        self.weight_count = int(model.count_params())
         self.training: CompiledSweep = training_sweep(model)
         self.evaluation: CompiledSweep = evaluation_sweep(model)
         self._cells = cells or {}
@@ -144,34 +145,16 @@ class Graphs:
         graph = self._known.get(key) or _with_variables(network, config, spec, numbers)
         self._known[key] = graph
         self._known.move_to_end(key)
-        if len(self._known) > _GRAPHS:
-            self._known.popitem(last=False)
+        self._forget_old()
         return graph, graph.fresh(network, numbers)
 
+    def _forget_old(self) -> None:
+        def are_too_many() -> bool:
+            weights = sum(graph.weight_count for graph in self._known.values())
+            return len(self._known) > _GRAPHS or weights > _WEIGHTS
 
-def structure_of(network: Any, config: Config) -> str | None:
-    """Return what a network's graph depends on, as text; None where that cannot be told for sure.
-
-    It can for functional and sequential models of Keras's own layers, built and not compiled: a layer of a user's may
-    compute what its config does not say, and one that was adapted holds more than its config and weights. Large models
-    have none either.
-    """
-    import keras
-
-    if network.compiled or keras.config.backend() != "tensorflow" or overrides_train_step(network):
-        return None
-    if type(network).__name__ not in ("Functional", "Sequential") or not _is_keras_own(network.get_config()):
-        return None
-    if network.count_params() > _MOST_WEIGHTS or any(hasattr(layer, "adapt") for layer in network.layers):
-        return None
-    names = [layer.name for layer in plain_dropouts(network)]
-    if len(set(names)) < len(names):  # nested networks with names of their own
-        return None
-    layers = [type(network).__name__, _structural(network.get_config()), network.name]
-    try:
-        return json.dumps([layers, {name: config.get(name) for name in _STRUCTURAL}])
-    except TypeError:  # a config that holds more than JSON can say
-        return None
+        while len(self._known) > 1 and are_too_many():
+            self._known.popitem(last=False)
 
 
 def _with_variables(network: Any, config: Config, spec: DatasetSpec, numbers: Numbers) -> TrainingGraph:
@@ -181,41 +164,6 @@ def _with_variables(network: Any, config: Config, spec: DatasetSpec, numbers: Nu
     model = with_cells(network, cells)
     model.compile(optimizer=optimizer_with_cells(config, cells), loss=make_losses(config, spec.outputs))
     return TrainingGraph(model, cells)
-
-
-def _is_keras_own(config: Any) -> bool:
-    if isinstance(config, list | tuple):
-        return all(_is_keras_own(one) for one in config)
-    if not isinstance(config, dict):
-        return True
-    if "class_name" in config and "module" in config:
-        module = str(config["module"]).split(".")[0]
-        if module not in ("keras", "builtins") or config["class_name"] in ("Lambda", "function"):
-            return False
-    return all(_is_keras_own(one) for one in config.values())
-
-
-def _structural(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a network's config less the numbers that are variables of its graph."""
-    layers = [{**layer, "config": _of_layer(layer)} for layer in config["layers"]]
-    return {**config, "layers": layers}
-
-
-def _of_layer(layer: dict[str, Any]) -> dict[str, Any]:
-    config: dict[str, Any] = layer["config"]
-    match layer["class_name"]:
-        case "Functional" | "Sequential":
-            return _structural(config)
-        case "Dropout":
-            return {**config, "rate": config["rate"] > 0}
-    return {name: _less_strength(name, value) for name, value in config.items()}
-
-
-def _less_strength(name: str, value: Any) -> Any:
-    is_penalty = name.endswith("_regularizer") and name != "activity_regularizer" and isinstance(value, dict)
-    if not is_penalty or value.get("class_name") not in _PENALTIES:
-        return value
-    return {strength: bool(number) for strength, number in value["config"].items()}
 
 
 def _assign(variables: list[Any], arrays: Sequence[Array]) -> None:

@@ -29,7 +29,7 @@ def numbers_of(network: Any, config: Config, total_steps: int) -> dict[str, floa
     numbers = {"learning_rate": learning_rate_of(config), "total_steps": float(total_steps)}
     if config.get("optimizer") == "sgd" and config.get("momentum", 0.0):
         numbers["momentum"] = float(config["momentum"])
-    if "weight_decay" in config:
+    if config.get("weight_decay") is not None:
         numbers["weight_decay"] = float(config["weight_decay"])
     for layer in plain_dropouts(network):
         numbers[_rate_name(layer)] = float(layer.rate)
@@ -52,10 +52,12 @@ def with_cells(network: Any, cells: Mapping[str, Cell]) -> Any:
         return type(layer).from_config(layer.get_config())
 
     copy = keras.models.clone_model(network, clone_function=copied, recursive=True)
-    for index, variable in enumerate(copy.variables):
-        names = {name: cells[f"{name}:{index}"] for name in _strengths(variable.regularizer)}
-        if names:
-            variable.regularizer = _penalty(names)
+    for index, (variable, original) in enumerate(zip(copy.variables, network.variables, strict=True)):
+        names = {name: cells[f"{name}:{index}"] for name in _strengths(original.regularizer)}
+        # Of the original, because a builder may have set them after the layer was made.
+        variable.regularizer = _penalty(names) if names else original.regularizer
+        variable.constraint = original.constraint
+        variable.trainable = original.trainable
     return copy
 
 
@@ -74,7 +76,7 @@ def plain_dropouts(network: Any) -> Iterator[Any]:
     for layer in network.layers:
         if isinstance(layer, keras.Model):
             yield from plain_dropouts(layer)
-        elif type(layer) is keras.layers.Dropout and layer.rate > 0:
+        elif type(layer) is keras.layers.Dropout and 0 < layer.rate < 1:
             yield layer
 
 
@@ -82,10 +84,15 @@ def _rate_name(layer: Any) -> str:
     return f"rate:{layer.name}"
 
 
-def _strengths(regularizer: Any) -> dict[str, float]:
+def is_tunable_penalty(regularizer: Any) -> bool:
+    """Return True for Keras's own L1 and L2 penalties."""
     import keras
 
-    if type(regularizer) not in (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2):
+    return type(regularizer) in (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
+
+
+def _strengths(regularizer: Any) -> dict[str, float]:
+    if not is_tunable_penalty(regularizer):
         return {}
     return {name: float(value) for name, value in regularizer.get_config().items() if float(value)}
 
@@ -106,9 +113,8 @@ def _dropout_class() -> Any:
                 return inputs
             # What keras.random.dropout calls, which looks at the rate's value and so takes no variable.
             seed = tf.cast(self.seed_generator.next(), "int32")
-            return tf.nn.experimental.stateless_dropout(
-                inputs, self._cell.variable.value, seed, noise_shape=self.noise_shape
-            )
+            rate = tf.cast(self._cell.variable.value, inputs.dtype)
+            return tf.nn.experimental.stateless_dropout(inputs, rate, seed, noise_shape=self.noise_shape)
 
     return Dropout
 

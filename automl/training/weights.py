@@ -39,4 +39,5 @@ def load_arrays(path: Path) -> list[Array]:
 def load_weights(model: Any, path: Path) -> None:
     """Give a model the weights that `save_weights` wrote."""
     for variable, array in zip(model.variables, load_arrays(path), strict=True):
-        variable.assign(array)
+        # A view, because what is no type of numpy's own (bfloat16) is read as mere bytes.
+        variable.assign(array.view(np.asarray(variable).dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from automl import input_layers, output_layers
 from automl.data import PreparedDataset
 from automl.objective import Objective
 from automl.records import Config, Decision, EpochReport, TrialResult
+from automl.search_space import Build
 from automl.training import graphs as module
 from automl.training.assemble import build_network
-from automl.training.graphs import Graphs, structure_of
+from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
 from automl.training.run_trial import run_trial
+from automl.training.structure import structure_of
 from automl.training.tunable import numbers_of
 
 
@@ -33,11 +36,11 @@ def _build(config: Config, spec: Any) -> Any:
 
 
 def _run(
-    config: Config, data: PreparedDataset, graphs: Graphs | None = None, *, seed: int = 1
+    config: Config, data: PreparedDataset, graphs: Graphs | None = None, *, seed: int = 1, build: Build = _build
 ) -> tuple[list[EpochReport], TrialResult]:
     objective = Objective("val_accuracy", "max")
     job = TrialJob(number=0, config=config, seed=seed, epochs=3, patience=0, objective=objective)
-    trial, reports = run_trial(job, _build, data, graphs), []
+    trial, reports = run_trial(job, build, data, graphs), []
     try:
         report = next(trial)
         while True:
@@ -126,41 +129,123 @@ def test_numbers_are_those_that_need_no_other_graph(digits: PreparedDataset) -> 
     assert sorted(value for name, value in numbers.items() if name.startswith("l")) == [0.02, 0.25, 0.5]
 
 
-def test_what_a_config_does_not_tell_is_not_reused(digits: PreparedDataset) -> None:
+def _model(spec: Any, *layers: Any, kind: Any = None) -> Any:
+    import keras
+
+    inputs, x = input_layers(spec)
+    for layer in layers:
+        x = layer(x)
+    return (kind or keras.Model)(inputs, output_layers(x, spec))
+
+
+def test_what_a_user_wrote_is_not_reused(digits: PreparedDataset) -> None:
     import keras
 
     class Doubled(keras.layers.Layer):  # type: ignore[misc]
+        def __init__(self, factor: object) -> None:
+            super().__init__()
+            self.factor = factor
+
         def call(self, x: Any) -> Any:
-            return 2 * x
+            return self.factor * x
 
     class OwnModel(keras.Model):  # type: ignore[misc]
         def train_step(self, data: Any) -> Any:
             return super().train_step(data)
 
-    def model(*layers: Any, kind: Any = keras.Model) -> Any:
-        inputs, x = input_layers(digits.spec)
-        for layer in layers:
-            x = layer(x)
-        return kind(inputs, output_layers(x, digits.spec))
+    def gelu(x: Any) -> Any:  # Keras writes a function of this name as its own
+        return x + 1
 
-    normalization = keras.layers.Normalization()
-    normalization.adapt(np.ones((4, 64), dtype="float32"))
-    compiled = model()
+    overridden = _model(digits.spec)
+    overridden.compute_loss = lambda **arguments: 0.0
+    compiled = _model(digits.spec)
     compiled.compile("adam", "sparse_categorical_crossentropy")
-    assert structure_of(model(keras.layers.Dense(4)), {}) is not None
+    assert structure_of(_model(digits.spec, keras.layers.Dense(4, activation="gelu")), {}) is not None
     for other in (
-        model(Doubled()),
-        model(keras.layers.Lambda(lambda x: x + 1)),
-        model(normalization),
-        model(kind=OwnModel),
+        _model(digits.spec, Doubled(2)),
+        _model(digits.spec, keras.layers.Lambda(lambda x: x + 1)),
+        _model(digits.spec, keras.layers.Dense(4, activation=gelu)),
+        _model(digits.spec, keras.layers.Dense(4, activation=partial(keras.activations.relu, max_value=6.0))),
+        _model(digits.spec, keras.layers.Dense(4, kernel_regularizer=lambda x: 0.0 * keras.ops.sum(x))),
+        _model(digits.spec, kind=OwnModel),
+        overridden,
         compiled,
     ):
         assert structure_of(other, {}) is None
 
 
+def test_what_was_adapted_is_not_reused(digits: PreparedDataset) -> None:
+    import keras
+
+    normalization = keras.layers.Normalization()
+    normalization.adapt(np.ones((4, 64), dtype="float32"))
+    assert structure_of(_model(digits.spec, normalization), {}) is None
+    assert structure_of(_model(digits.spec, keras.Sequential([keras.Input((64,)), normalization])), {}) is None
+
+
+def test_what_was_set_by_hand_is_part_of_the_structure(digits: PreparedDataset) -> None:
+    import keras
+
+    def hand_set(change: Any) -> Any:
+        dense = keras.layers.Dense(4)
+        model = _model(digits.spec, dense)
+        change(dense.kernel)
+        return model
+
+    plain = structure_of(hand_set(lambda kernel: None), {})
+    changed = [
+        structure_of(hand_set(lambda kernel: setattr(kernel, "trainable", False)), {}),
+        structure_of(hand_set(lambda kernel: setattr(kernel, "constraint", keras.constraints.NonNeg())), {}),
+        structure_of(hand_set(lambda kernel: setattr(kernel, "regularizer", keras.regularizers.L2(0.1))), {}),
+    ]
+    assert len({plain, *changed}) == 4
+
+
+def test_a_penalty_and_a_frozen_weight_that_were_set_by_hand_are_kept(
+    digits: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    def build(config: Config, spec: Any) -> Any:
+        frozen, last = keras.layers.Dense(8), keras.layers.Dense(6)
+        model = _model(spec, frozen, last, keras.layers.Dropout(config["rate"]))
+        frozen.kernel.trainable = False
+        last.kernel.regularizer = keras.regularizers.L2(0.01)
+        last.kernel.constraint = keras.constraints.MaxNorm(0.5)
+        return model
+
+    graphs = Graphs()
+    _run({"rate": 0.1}, digits, graphs, build=build)
+    reused, _ = _run({"rate": 0.3}, digits, graphs, build=build)
+    assert graphs.count == 1
+    monkeypatch.setattr(module, "structure_of", lambda network, config: None)
+    _assert_alike(reused, _run({"rate": 0.3}, digits, build=build)[0])
+
+
+def test_models_of_mixed_precision_take_turns(folded: PreparedDataset) -> None:
+    import keras
+
+    graphs = Graphs()
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        for rate in (0.01, 0.02):
+            reports, result = _run({"learning_rate": rate}, folded, graphs)
+            assert (len(reports), result.message) == (3, "")
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert graphs.count == 1
+
+
+def test_a_dropout_of_everything_and_no_weight_decay_are_no_numbers(digits: PreparedDataset) -> None:
+    config = {"optimizer": "adam", "weight_decay": None, "dropout": 1.0}
+    reports, result = _run(config, digits, Graphs())
+    assert (len(reports), result.message) == (3, "")
+
+
 def test_large_models_are_not_copied(digits: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     network = build_network(_build, {}, 1, digits.spec)
-    monkeypatch.setattr(module, "_MOST_WEIGHTS", network.count_params() - 1)
+    monkeypatch.setattr("automl.training.structure._MOST_WEIGHTS", network.count_params() - 1)
     assert structure_of(network, {}) is None
 
 
@@ -175,6 +260,9 @@ def test_the_last_used_graphs_are_kept(digits: PreparedDataset, monkeypatch: pyt
     first = opened(1)
     opened(2)
     assert opened(1) is first
-    opened(3)
+    third = opened(3)
     assert opened(1) is first
     assert graphs.count == 2
+    monkeypatch.setattr(module, "_WEIGHTS", third.weight_count + first.weight_count - 1)
+    assert opened(3) is third
+    assert graphs.count == 1  # of so many weights in all
