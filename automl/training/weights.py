@@ -39,5 +39,6 @@ def load_arrays(path: Path) -> list[Array]:
 def load_weights(model: Any, path: Path) -> None:
     """Give a model the weights that `save_weights` wrote."""
     for variable, array in zip(model.variables, load_arrays(path), strict=True):
-        # A view, because what is no type of numpy's own (bfloat16) is read as mere bytes.
-        variable.assign(array.view(np.asarray(variable).dtype))
+        # What is no type of numpy's own (bfloat16) is read as mere bytes.
+        is_bytes = array.dtype.kind == "V"
+        variable.assign(array.view(np.asarray(variable).dtype) if is_bytes else array)
