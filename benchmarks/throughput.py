@@ -31,6 +31,7 @@ from typing import Any
 from benchmarks.fixed_run import SEED, WORKS
 from benchmarks.reporting import data_folder, table, write_json
 
+_ROOT = Path(__file__).resolve().parent.parent
 _BEST = re.compile(r"best\W+(\d\.\d+)")
 
 
@@ -60,9 +61,11 @@ class System:
         Raises:
             SystemExit: It failed, or did not say what it reached.
         """
-        started = time.monotonic()
-        done = subprocess.run(self.command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True)
-        seconds = time.monotonic() - started
+        given = {**os.environ, **environment}
+        with tempfile.TemporaryDirectory() as folder:  # peers leave files where they run
+            started = time.monotonic()
+            done = subprocess.run(self.command, env=given, cwd=folder, stdout=subprocess.PIPE, text=True)
+            seconds = time.monotonic() - started
         found = _BEST.search(done.stdout)
         if done.returncode or found is None:
             raise SystemExit(f"{self.name} ended with {done.returncode} and printed {done.stdout.strip()!r}")
@@ -137,7 +140,8 @@ def _scripts() -> Path:
 
 def _environment(options: argparse.Namespace, seed: int) -> dict[str, str]:
     return {
-        "PYTHONPATH": os.pathsep.join([str(_scripts()), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join([str(_scripts()), str(_ROOT), os.environ.get("PYTHONPATH", "")]),
+        "AUTOML_DATA": str(data_folder().resolve()),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "BENCH_DATA": str(data_folder() / WORKS[options.work].file),
         "BENCH_N": str(options.trials),
