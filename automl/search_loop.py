@@ -255,13 +255,13 @@ class SearchLoop:
         if waiting and self._plan.seconds > _CONCENTRATE_SECONDS:
             self._executor.concentrate(len(waiting))
         while True:
-            while waiting and self._has_free_slot and (self._seconds_left(closing) > 0 or not self._has_any(record)):
+            while waiting and self._has_free_slot and (self._seconds_left(closing) > 0 or not self._has_any()):
                 job = waiting.pop(0)[1]
                 self._finalists[job.seed] = _running(job)
                 self._executor.submit(job)
             if not self._executor.running:
                 return
-            for event in self._wait(self._seconds_left(closing) + self._mercy_seconds(record)):
+            for event in self._wait(self._seconds_left(closing) + self._mercy_seconds()):
                 self._take_up(event)
 
     def _take_up_finalist(self, event: Event) -> None:
@@ -277,11 +277,11 @@ class SearchLoop:
             self._study.keep_finalist(job.number, self._repeats[job.seed], finalist.ended(self._reasoned(event)))
             discard(job.checkpoint_folder)
 
-    def _has_any(self, record: StudyRecord) -> bool:
+    def _has_any(self) -> bool:
         """Return True when a finalist is trained or running: one always is, so that no search ends without a model."""
         return bool(self._finalists or self._trained_finalists())
 
-    def _mercy_seconds(self, record: StudyRecord) -> float:
+    def _mercy_seconds(self) -> float:
         """Return how much longer than the deadline finalists may take to their first epoch, while there is none."""
         some_epoch = any(finalist.epochs for finalist in self._finalists.values()) or self._trained_finalists()
         return 0.0 if some_epoch else self._plan.seconds

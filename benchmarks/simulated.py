@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, RawInput, Task
 from automl.executors.base import Ended, Event, Reported
 from automl.parameters import Choice, Float, Int
 from automl.records import Decision, EpochReport, TrialResult, TrialState
 from automl.search_space import SearchSpace
+from automl.testing import example_spec
 from automl.training.job import TrialJob
 
 T = TypeVar("T")
 
 EPOCHS = 5
 
-SPEC = DatasetSpec(
-    name="simulated",
-    raw_inputs=(RawInput(name="input", dtype="float32", shape=(64,)),),
-    inputs=(InputSpec(name="input", kind=InputKind.NUMERIC, shape=(64,)),),
-    outputs=(OutputSpec(name="target", task=Task.MULTICLASS, units=10, labels=tuple(range(10))),),
-    train_rows=1149,
-    validation_rows=288,
-    test_rows=360,
-    fingerprint="0123456789abcdef",
-)
+SPEC = replace(example_spec("numbers"), name="simulated")
 
 SPACE = SearchSpace(
     "simulated",
@@ -97,8 +89,8 @@ class SimulatedExecutor:
             self._stopped.add(job.number)
 
     def abandon(self, job: TrialJob, result: TrialResult) -> None:
-        """Never called: there is no deadline."""
-        raise NotImplementedError
+        """Never called."""
+        raise AssertionError("there is no deadline")
 
     def wait(self, timeout_seconds: float) -> list[Event]:
         """Let an epoch pass."""
@@ -106,8 +98,8 @@ class SimulatedExecutor:
         return [self._advance(job) for job in self.running]
 
     def call(self, function: Callable[..., T], **arguments: Any) -> T:
-        """Never called: there are no finalists."""
-        raise NotImplementedError
+        """Never called."""
+        raise AssertionError("there are no finalists")
 
     def close(self) -> None:
         """Do nothing: there are no workers."""

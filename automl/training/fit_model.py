@@ -104,8 +104,8 @@ class FitModel:
         """Return nothing: a `fit` cannot be entered again in its middle."""
 
     def restore(self, arrays: Sequence[Array]) -> None:
-        """Refuse: there is no state."""
-        raise NotImplementedError("a fit begins at its first epoch")
+        """Never called: there is no state."""
+        raise AssertionError("a fit cannot be entered again in its middle")
 
     def close(self) -> None:
         """End `fit`, wherever it is; no thread is left behind."""

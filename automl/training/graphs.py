@@ -52,8 +52,6 @@ class TrainingGraph:
             model: A compiled `keras.Model`.
             cells: The numbers that it reads from variables.
         """
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
         self.model = model
         self.weight_count = int(model.count_params())
         self.training: CompiledSweep = training_sweep(model)

@@ -69,8 +69,6 @@ class TrainingLoop:
         self._chosen = _indices(rows, chosen)
         self._batch_size = batch_size
         self._seed = seed
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
         self._own_step = overrides_train_step(model)
         self._sweep = sweep or training_sweep(model)
 

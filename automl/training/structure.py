@@ -80,9 +80,11 @@ def _of_layer(layer: dict[str, Any]) -> dict[str, Any]:
             return _structural(config)
         case "Dropout":
             return {**config, "rate": 0 < config["rate"] < 1 or config["rate"]}
-    return {
-        name: value for name, value in config.items() if not name.endswith("_regularizer") or name.startswith("act")
-    }
+    return {name: value for name, value in config.items() if not _is_penalty_of_weights(name)}
+
+
+def _is_penalty_of_weights(name: str) -> bool:
+    return name.endswith("_regularizer") and name != "activity_regularizer"
 
 
 def _of_weight(variable: Any) -> list[Any]:

@@ -32,8 +32,10 @@ def training_sweep(model: Any) -> CompiledSweep:
     """Return a sweep that trains a model; its own `train_step`, where it has one, shows no predictions.
 
     Args:
-        model: A compiled `keras.Model`, its optimizer built.
+        model: A compiled `keras.Model`; its optimizer is built where it is not.
     """
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     sweep: CompiledSweep = _backend().training_sweep(model, own_step=overrides_train_step(model))
     return sweep
 

@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from whole_trials import Ran, run
 
 from automl import Choice
 from automl.data import PreparedDataset, prepare, raw_from_arrays
 from automl.objective import Objective
-from automl.records import Decision, EpochReport, TrialResult
 from automl.space_sources import find_space
 from automl.testing import example_spec, rows_of
 from automl.training.assemble import build_model
 from automl.training.job import TrialJob
 from automl.training.loop import Evaluator, TrainingLoop
 from automl.training.rows import ResidentRows
-from automl.training.run_trial import run_trial
 from automl.training.weights import load_weights, save_weights
 
 
@@ -31,16 +30,9 @@ def digits(tmp_path: Path) -> PreparedDataset:
     return prepare(raw_from_arrays("digits", x[:300], y[:300]), task=None, split_seed=0, cache=tmp_path)
 
 
-def _trained(data: PreparedDataset, build: Any, config: dict[str, Any]) -> tuple[list[EpochReport], TrialResult]:
+def _trained(data: PreparedDataset, build: Any, config: dict[str, Any]) -> Ran:
     job = TrialJob(number=0, config=config, seed=5, epochs=2, patience=0, objective=Objective("val_accuracy", "max"))
-    trial, reports = run_trial(job, build, data), []
-    try:
-        report = next(trial)
-        while True:
-            reports.append(report)
-            report = trial.send(Decision.CONTINUE)
-    except StopIteration as stop:
-        return reports, stop.value
+    return run(job, build, data)
 
 
 def test_the_same_seed_gives_the_same_curves(digits: PreparedDataset) -> None:

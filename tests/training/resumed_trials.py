@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from automl import input_layers, output_layers
-from automl.data import PreparedDataset
 from automl.objective import Objective
-from automl.records import Config, Decision, EpochReport, TrialResult
-from automl.search_space import Build
-from automl.training.graphs import Graphs
+from automl.records import Config, EpochReport
 from automl.training.job import TrialJob
-from automl.training.run_trial import run_trial
 
 EPOCHS = 4
-Ran = tuple[list[EpochReport], TrialResult]
 
 
 def make_job(**changes: Any) -> TrialJob:
@@ -28,27 +22,6 @@ def make_job(**changes: Any) -> TrialJob:
         "objective": Objective("val_loss", "min"),
     }
     return TrialJob(**(values | changes))
-
-
-def run(
-    job: TrialJob,
-    build: Build,
-    data: PreparedDataset,
-    graphs: Graphs | None = None,
-    *,
-    decisions: Mapping[int, Decision] | None = None,
-    seen: Callable[[EpochReport], None] = lambda report: None,
-) -> Ran:
-    """Train to the end, in graphs of its own where none are given."""
-    trial, reports = run_trial(job, build, data, graphs), []
-    try:
-        report = next(trial)
-        while True:
-            reports.append(report)
-            seen(report)
-            report = trial.send((decisions or {}).get(report.epoch, Decision.CONTINUE))
-    except StopIteration as stop:
-        return reports, stop.value
 
 
 def curve(reports: list[EpochReport]) -> list[dict[str, float]]:

@@ -14,19 +14,18 @@ import numpy as np
 import pytest
 from resumed_trials import (
     EPOCHS,
-    Ran,
     convolutional,
     curve,
     dense,
     make_job,
     recurrent,
-    run,
     small,
     with_a_layer_of_its_own,
     with_a_step_of_its_own,
     with_hidden_state,
     with_two_optimizers,
 )
+from whole_trials import Ran, run
 
 from automl.data import PreparedDataset
 from automl.records import Decision, EpochReport, TrialState
@@ -210,7 +209,8 @@ def test_a_checkpoint_of_another_trial_is_not_taken(
 _CHILD = """
 import json, os, resource, sys
 from pathlib import Path
-from resumed_trials import curve, dense, make_job, run
+from resumed_trials import curve, dense, make_job
+from whole_trials import run
 from automl.data import PreparedDataset
 from automl.training import checkpoint
 

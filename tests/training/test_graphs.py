@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from whole_trials import Ran, run
 
 from automl import input_layers, output_layers
 from automl.data import PreparedDataset
 from automl.objective import Objective
-from automl.records import Config, Decision, EpochReport, TrialResult
+from automl.records import Config, EpochReport
 from automl.search_space import Build
 from automl.training import graphs as module
 from automl.training.assemble import build_network
 from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
-from automl.training.run_trial import run_trial
 from automl.training.structure import structure_of
 from automl.training.tunable import numbers_of
 
@@ -37,17 +37,10 @@ def _build(config: Config, spec: Any) -> Any:
 
 def _run(
     config: Config, data: PreparedDataset, graphs: Graphs | None = None, *, seed: int = 1, build: Build = _build
-) -> tuple[list[EpochReport], TrialResult]:
+) -> Ran:
     objective = Objective("val_accuracy", "max")
     job = TrialJob(number=0, config=config, seed=seed, epochs=3, patience=0, objective=objective)
-    trial, reports = run_trial(job, build, data, graphs), []
-    try:
-        report = next(trial)
-        while True:
-            reports.append(report)
-            report = trial.send(Decision.CONTINUE)
-    except StopIteration as stop:
-        return reports, stop.value
+    return run(job, build, data, graphs)
 
 
 def _assert_alike(some: list[EpochReport], others: list[EpochReport]) -> None:

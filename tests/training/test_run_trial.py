@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from whole_trials import Ran, run
 
 from automl.data import PreparedDataset
 from automl.layers import input_layers, output_layers
 from automl.objective import Objective
-from automl.records import Decision, EpochReport, TrialResult, TrialState
+from automl.records import Decision, EpochReport, TrialState
 from automl.seeds import derive_seed
 from automl.training.assemble import build_model
 from automl.training.job import TrialJob
@@ -49,15 +50,8 @@ def _job(**changes: Any) -> TrialJob:
 
 def _run(
     job: TrialJob, data: PreparedDataset, build: Any = _build, *, decisions: dict[int, Decision] | None = None
-) -> tuple[list[EpochReport], TrialResult]:
-    trial, reports = run_trial(job, build, data), []
-    try:
-        report = next(trial)
-        while True:
-            reports.append(report)
-            report = trial.send((decisions or {}).get(report.epoch, CONTINUE))
-    except StopIteration as stop:
-        return reports, stop.value
+) -> Ran:
+    return run(job, build, data, decisions=decisions)
 
 
 def _curve(reports: list[EpochReport]) -> list[dict[str, float]]:
