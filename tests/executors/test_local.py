@@ -190,8 +190,8 @@ def test_fewer_workers_have_the_cores_of_all(log_path: Path, prepared_folder: Pa
         assert executor.slot_count == 1
         (process_id,) = executor.process_ids
         assert process_id not in before
-        assert psutil.Process(process_id).cmdline()[-1] == "3"  # threads
         assert epochs_of(finish(executor, make_job())) == [1, 2, 3]
+        assert psutil.Process(process_id).cmdline()[-1] == "3"  # threads
         executor.concentrate(2)
         assert executor.process_ids == [process_id]
     finally:
