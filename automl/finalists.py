@@ -1,4 +1,4 @@
-"""Finalists: the top configs re-trained on fresh seeds, and one winner scored once on the sealed test split.
+"""Finalists: the top configs re-trained on fresh seeds; the winner, refit on all rows but the sealed, and its test.
 
 The first half of this module plans in the driver; `score_on_test` runs in a worker, which owns keras.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 import numpy as np
 
@@ -38,6 +39,7 @@ _FEWEST_RESAMPLES = 100
 _RESAMPLED_ROWS = 50_000_000  # in all resamples together: a few seconds
 _COSTLY = 5  # times as long as a cheap metric
 _FRESH = 1_000_003  # sets finalists' seeds apart from those of trials
+_REFIT = SEEDS  # stands for the refit where re-trainings of a config are numbered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +49,15 @@ class Plan:
     Attributes:
         configs: Trials whose configs are repeated, best first.
         seeds: Fresh seeds for each.
-        seconds: Predicted wall-clock time, closing included.
+        seconds: Predicted wall-clock time, refit and closing included.
+        refit_seconds: What of it is the winner's refit; 0 where there is none.
         shortened: What was dropped to stay within the budget, in words; empty where nothing was.
     """
 
     configs: tuple[TrialRecord, ...]
     seeds: int
     seconds: float
+    refit_seconds: float = 0.0
     shortened: str = ""
 
 
@@ -63,7 +67,7 @@ def closing_seconds(budget_seconds: float | None) -> float:
 
 
 def plan_finalists(record: StudyRecord, *, slots: int, seconds: float, closing: float = CLOSING_SECONDS) -> Plan:
-    """Choose what to re-train within a time: everything if possible, then fewer seeds, then fewer finalists.
+    """Choose what to re-train within a time: everything if possible, then fewer seeds, fewer finalists, and no refit.
 
     What an earlier session has re-trained takes no time. Where nothing is, and not even one run fits, it is that of the
     trial that was best after so much time: a slow winner of the search would be cut before it is any good.
@@ -80,11 +84,17 @@ def plan_finalists(record: StudyRecord, *, slots: int, seconds: float, closing: 
         return Plan(configs=(), seeds=0, seconds=0.0)
     options = [(top, seeds) for seeds in range(SEEDS, 0, -1)]
     options += [(top[:count], 1) for count in range(len(top) - 1, 0, -1)]
-    for configs, seeds in options:
-        predicted = _predicted_seconds(configs, seeds, slots, record) + closing
+    refits = [True, False] if record.settings.get("refit") else [False]
+    for refit, (configs, seeds) in product(refits, options):
+        last = max(_reserved_for_refit(trial, record) for trial in configs) if refit else 0.0
+        predicted = _predicted_seconds(configs, seeds, slots, record) + last + closing
         if predicted <= seconds:
             return Plan(
-                configs=configs, seeds=seeds, seconds=predicted, shortened=_shortened(configs, seeds, wanted, top)
+                configs=configs,
+                seeds=seeds,
+                seconds=predicted,
+                refit_seconds=last,
+                shortened=_shortened(configs, seeds, wanted, top),
             )
     done = tuple(trial for trial in top if any(_is_done(trial, repeat, record) for repeat in range(SEEDS)))
     if done:
@@ -156,6 +166,42 @@ def finalist_job(trial: TrialRecord, repeat: int, record: StudyRecord) -> TrialJ
     )
 
 
+def refit_epochs(trained: Sequence[TrialRecord]) -> int:
+    """Return for how many epochs a config is refit: the median of the best epochs of its trainings."""
+    return max(1, round(median(one.best_epoch or 1 for one in trained)))
+
+
+def refit_job(trial: TrialRecord, trained: Sequence[TrialRecord], record: StudyRecord) -> TrialJob:
+    """Return the job that trains a config on all rows that are not sealed, for as long as was best without some.
+
+    Args:
+        trial: The winner.
+        trained: Its re-trainings, the best first, whose seed is taken.
+        record: The study.
+    """
+    return replace(
+        finalist_job(trial, 0, record),
+        seed=trained[0].seed,
+        weights_path=weights_path(record.folder, trial.number, _REFIT),
+        checkpoint_folder=checkpoint_folder(record.folder, trial.number, _REFIT),
+        fold=None,
+        refit_epochs=refit_epochs(trained),
+    )
+
+
+def refit_seconds(trial: TrialRecord, trained: Sequence[TrialRecord], record: StudyRecord) -> float:
+    """Predict the wall-clock seconds of a refit; arguments as for `refit_job`."""
+    spec = record.dataset
+    growth = 1.0 if spec.folds else 1 + spec.validation_rows / spec.train_rows
+    epoch_seconds = fmean(report.seconds for one in trained for report in one.epochs)
+    return trial.compile_seconds + refit_epochs(trained) * epoch_seconds * growth
+
+
+def _reserved_for_refit(trial: TrialRecord, record: StudyRecord) -> float:
+    """Return what a refit may take, and the epoch by which the finalists before it may end late."""
+    return refit_seconds(trial, (trial,), record) + max(report.seconds for report in trial.epochs)
+
+
 def weights_path(folder: Path, number: int, repeat: int) -> Path:
     """Return where a finalist's weights are kept until the winner is known."""
     return folder / "finalists" / f"{number:06d}-{repeat:02d}.npz"
@@ -181,18 +227,20 @@ def score_on_test(
     trial: int,
     config: Config,
     seeds_and_weights: Sequence[tuple[int, Path]],
+    refit: tuple[int, Path] | None = None,
     epochs: int,
     metric: str,
     folder: Path,
 ) -> FinalScore:
-    """Evaluate the winner on the sealed test rows, and save its best model. The one reader of the test split.
+    """Evaluate the winner on the sealed test rows, and save its model. The one reader of the test split.
 
     Args:
         build: The space's builder.
         prepared: The dataset.
         trial: Number of the winning trial.
         config: Its config.
-        seeds_and_weights: Seed and weights file of each re-training, the one to be saved first.
+        seeds_and_weights: Seed and weights file of each re-training, the best first.
+        refit: Seed and weights file of the model to be saved; None for the best re-training.
         epochs: The epoch cap.
         metric: The objective's metric without prefix.
         folder: Where the model is saved.
@@ -201,17 +249,24 @@ def score_on_test(
     spec = prepared.spec
     rows = open_rows(test)
     truths = [np.asarray(output) for output in test.outputs]
-    every: list[Mapping[str, float]] = []
+    saved = refit or seeds_and_weights[0]
+    scores: dict[tuple[int, Path], Mapping[str, float]] = {}
     interval = (math.nan, math.nan)
-    for index, (seed, weights) in enumerate(seeds_and_weights):
+    for seed, weights in dict.fromkeys([saved, *seeds_and_weights]):
         model = build_model(build, config, seed, spec, epochs)
         load_weights(model, weights)
         sweep = Evaluator(model, rows).evaluate()
-        every.append({"loss": sweep.loss, **score_in_full(truths, sweep.predictions, spec.outputs)})
-        if index == 0:
-            interval = _interval(truths, sweep.predictions, spec, metric, every[0][metric])
+        scores[seed, weights] = {"loss": sweep.loss, **score_in_full(truths, sweep.predictions, spec.outputs)}
+        if (seed, weights) == saved:
+            interval = _interval(truths, sweep.predictions, spec, metric, scores[saved][metric])
             save_final_model(final_model(model, prepared), prepared, folder)
-    return FinalScore(trial=trial, metrics=every[0], interval=interval, seed_metrics=tuple(every))
+    return FinalScore(
+        trial=trial,
+        metrics=scores[saved],
+        interval=interval,
+        seed_metrics=tuple(scores[one] for one in seeds_and_weights),
+        is_refit=refit is not None,
+    )
 
 
 def _interval(

@@ -180,7 +180,9 @@ class FinalScore:
         trial: Number of the winning trial.
         metrics: Test metrics of the saved model, by name without prefix, such as `accuracy`; in the target's units.
         interval: 95 % bootstrap interval, over test rows, of the objective's metric for the saved model.
-        seed_metrics: Test metrics of each re-training of the winning config, the saved model's among them.
+        seed_metrics: Test metrics of each re-training of the winning config, the saved model's among them unless
+            `is_refit`.
+        is_refit: The saved model was trained on validation rows too.
         judged_trials: Complete and pruned trials that the finalists were chosen from.
     """
 
@@ -188,6 +190,7 @@ class FinalScore:
     metrics: Mapping[str, float]
     interval: tuple[float, float]
     seed_metrics: tuple[Mapping[str, float], ...]
+    is_refit: bool = False
     judged_trials: int = 0
 
     def to_json(self) -> dict[str, Any]:

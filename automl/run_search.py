@@ -64,6 +64,7 @@ def search(
     name: str | None = None,
     enqueue: Sequence[Mapping[str, Any]] = (),
     finalists: int = 3,
+    refit: bool = True,
     narrow: Mapping[str, Setting] | None = None,
     target: str | Sequence[str] | None = None,
     task: str | Sequence[str] | None = None,
@@ -106,6 +107,7 @@ def search(
         name: Name of the study; by default `<dataset>-<space>-NNN`.
         enqueue: Whole or partial configs to be tried first; what they leave open is sampled.
         finalists: Configs that are re-trained on fresh seeds; 0: no re-training, no sealed test, no final model.
+        refit: Train the winner once more, on training and validation rows together; the final model is that one.
         narrow: Parameters to fix or restrict, as for `SearchSpace.narrow`.
         target: Target column of a table, or several: a sequence, or one text with commas.
         task: `regression`, `binary`, `multiclass` or `multilabel`, where it should not be inferred; several give an
@@ -150,6 +152,7 @@ def search(
         seed=_not_negative("seed", seed),
         split_seed=_not_negative("split-seed", split_seed),
         finalists=_not_negative("finalists", finalists),
+        refit=refit,
         workers=None if workers == "auto" else workers,
         backend=check_backend(backend),
         is_default_budget=trials is None and time is None,

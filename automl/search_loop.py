@@ -1,6 +1,7 @@
 """The driver's loop: asks the study, feeds the executor, passes decisions on, and keeps the budget.
 
-First the search, then the finalists, then the sealed test. Nothing here knows where trials run or where records go.
+First the search, then the finalists and the winner's refit, then the sealed test. Nothing here knows where trials run
+or where records go.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from automl.finalists import (
     closing_seconds,
     finalist_jobs,
     plan_finalists,
+    refit_job,
+    refit_seconds,
     score_on_test,
     weights_path,
 )
@@ -44,7 +47,7 @@ _PAUSE_SECONDS = 3.0  # what running epochs are given to end when the loop is in
 _GRACE_SECONDS = 5.0  # what a running epoch is given after the deadline before its worker is ended
 _SPEND_SECONDS = 5.0  # between two notes of the time spent: what a killed driver forgets at most
 
-Phase = Literal["search", "finalists", "test", "done"]
+Phase = Literal["search", "finalists", "refit", "test", "done"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ class Progress:
     Attributes:
         record: The study as it stands.
         phase: What is going on.
-        running: Finalists under way, with the epochs so far; running trials of the search are in `record`.
+        running: Finalists or the refit under way, with the epochs so far; running trials of the search are in `record`.
         seconds_left: Until the deadline; None without one.
         note: What a person should know, such as why finalists were dropped; empty otherwise.
     """
@@ -101,6 +104,8 @@ class SearchLoop:
         self._repeats: dict[int, int] = {}  # of finalists, by the job's seed
         self._is_pausing = False
         self._plan = Plan(configs=(), seeds=0, seconds=0.0)
+        self._reserve_seconds = 0.0  # what finalists, or the refit, leave of the time
+        self._refit_note = ""
         self._is_exhausted = False
         self._news_due = self._spend_due = self._plan_due = 0.0
 
@@ -120,7 +125,7 @@ class SearchLoop:
             final = self._study.record.final
             if self._study.settings.finalists and (final is None or self._study.counted > final.judged_trials):
                 self._train_finalists()
-                self._score()
+                self._close_finalists()
             self._phase = "done"
             discard_all(self._study.record.folder)
         finally:
@@ -135,7 +140,7 @@ class SearchLoop:
     def _note(self) -> str:
         exhausted = "the space is exhausted: every config has been tried" if self._is_exhausted else ""
         shortened = self._plan.shortened if self._phase != "search" else ""
-        return "; ".join(note for note in (exhausted, shortened) if note)
+        return "; ".join(note for note in (exhausted, shortened, self._refit_note) if note)
 
     def _seconds_left(self, reserve: float) -> float:
         budget = self._study.settings.seconds
@@ -161,7 +166,7 @@ class SearchLoop:
             self._study.prefetch()
 
     def _take_up(self, event: Event) -> None:
-        if self._phase == "finalists":
+        if self._phase in ("finalists", "refit"):
             self._take_up_finalist(event)
         elif isinstance(event, Reported):
             self._decide(event)
@@ -254,28 +259,38 @@ class SearchLoop:
         self._repeats = {job.seed: repeat for repeat, job in waiting}
         if waiting and self._plan.seconds > _CONCENTRATE_SECONDS:
             self._executor.concentrate(len(waiting))
+        self._retrain([job for _, job in waiting], closing + self._plan.refit_seconds)
+
+    def _retrain(self, waiting: list[TrialJob], reserve_seconds: float) -> None:
+        """Run re-trainings, each told to stop where no more than the reserve is left of the time."""
+        self._reserve_seconds = reserve_seconds
         while True:
-            while waiting and self._has_free_slot and (self._seconds_left(closing) > 0 or not self._has_any()):
-                job = waiting.pop(0)[1]
+            while waiting and self._has_free_slot and (self._seconds_left(reserve_seconds) > 0 or not self._has_any()):
+                job = waiting.pop(0)
                 self._finalists[job.seed] = _running(job)
                 self._executor.submit(job)
             if not self._executor.running:
                 return
-            for event in self._wait(self._seconds_left(closing) + self._mercy_seconds()):
+            for event in self._wait(self._seconds_left(reserve_seconds) + self._mercy_seconds()):
                 self._take_up(event)
 
     def _take_up_finalist(self, event: Event) -> None:
         job = event.job
         if isinstance(event, Reported):
             self._finalists[job.seed] = _with_epoch(self._finalists[job.seed], event.report)
-            late = self._seconds_left(closing_seconds(self._study.settings.seconds)) <= 0
+            late = self._seconds_left(self._reserve_seconds) <= 0
             self._stopped_by[job.seed] = "deadline"
             self._answer(job, Decision.STOP if late else Decision.CONTINUE)
             return
         finalist = self._finalists.pop(job.seed)
-        if not self._goes_on_later(event):
-            self._study.keep_finalist(job.number, self._repeats[job.seed], finalist.ended(self._reasoned(event)))
-            discard(job.checkpoint_folder)
+        if self._goes_on_later(event):
+            return
+        ended = finalist.ended(self._reasoned(event))
+        if job.refit_epochs is not None:
+            self._study.keep_refit(ended)
+        else:
+            self._study.keep_finalist(job.number, self._repeats[job.seed], ended)
+        discard(job.checkpoint_folder)
 
     def _has_any(self) -> bool:
         """Return True when a finalist is trained or running: one always is, so that no search ends without a model."""
@@ -290,29 +305,59 @@ class SearchLoop:
     def _has_free_slot(self) -> bool:
         return len(self._executor.running) < self._executor.slot_count
 
-    def _score(self) -> None:
-        self._phase = "test"
-        self._tell_news(force=True)
+    def _close_finalists(self) -> None:
+        """Choose the winner, refit it, and score it."""
         record = self._study.record
         trained = self._trained_finalists()
         winner = choose_winner(replace(record, finalists=tuple(one for one, _ in trained)), self._plan)
         if winner is None:  # there was no time for any: what an earlier session found still stands
             return
         trial = next(one for one in record.trials if one.number == winner)
-        own = [(one, weights) for one, weights in trained if one.number == winner]
-        own.sort(key=lambda pair: record.objective.rank(pair[0]))
+        own = sorted(
+            (pair for pair in trained if pair[0].number == winner), key=lambda pair: record.objective.rank(pair[0])
+        )
+        self._score(trial, own, self._refit(trial, [one for one, _ in own]))
+
+    def _refit(self, trial: TrialRecord, trained: list[TrialRecord]) -> tuple[int, Path] | None:
+        """Train the winner on all rows that are not sealed; return seed and weights, or None where that did not end."""
+        record = self._study.record
+        job = refit_job(trial, trained, record)
+        assert job.weights_path is not None
+        if self._study.settings.refit and (record.refit is None or not job.weights_path.exists()):
+            closing = closing_seconds(self._study.settings.seconds)
+            predicted = refit_seconds(trial, trained, record)
+            if predicted > self._seconds_left(closing):  # one that is cut is worth nothing
+                self._refit_note = "time allowed no refit on training and validation rows"
+                return None
+            self._phase = "refit"
+            if predicted > _CONCENTRATE_SECONDS:
+                self._executor.concentrate(1)
+            self._retrain([job], closing)
+        refit = self._study.record.refit
+        if refit is None:
+            return None
+        if refit.state is not TrialState.COMPLETE or not job.weights_path.exists():
+            self._refit_note = f"the refit on training and validation rows ended early ({refit.reason})"
+            return None
+        return job.seed, job.weights_path
+
+    def _score(self, trial: TrialRecord, own: list[tuple[TrialRecord, Path]], refit: tuple[int, Path] | None) -> None:
+        self._phase = "test"
+        self._tell_news(force=True)
+        record = self._study.record
         final = self._executor.call(
             score_on_test,
             backend=TENSORFLOW,
-            trial=winner,
+            trial=trial.number,
             config=trial.config,
             seeds_and_weights=[(one.seed, weights) for one, weights in own],
+            refit=refit,
             epochs=self._study.settings.epochs,
             metric=record.test_metric,
             folder=record.folder / "model",
         )
         self._study.keep_final(replace(final, judged_trials=self._study.counted))
-        shutil.rmtree(weights_path(record.folder, winner, 0).parent)
+        shutil.rmtree(weights_path(record.folder, trial.number, 0).parent)
 
     def _trained_finalists(self) -> list[tuple[TrialRecord, Path]]:
         """Return the re-trainings of the planned configs that have a value, with their weights."""

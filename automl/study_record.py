@@ -32,6 +32,7 @@ class StudyRecord:
             `workers`, ...
         trials: Every trial, by number. Waiting ones included, duplicates left out.
         finalists: Re-trainings of the top configs on fresh seeds; `number` is the trial whose config they repeat.
+        refit: The winner's training on all rows that are not sealed, once it has ended; it has no value.
         final: The sealed test's verdict, once there is one.
         elapsed_seconds: Wall-clock seconds that a driver was alive, over all resumes.
     """
@@ -45,6 +46,7 @@ class StudyRecord:
     settings: Mapping[str, Any]
     trials: tuple[TrialRecord, ...]
     finalists: tuple[TrialRecord, ...] = ()
+    refit: TrialRecord | None = None
     final: FinalScore | None = None
     elapsed_seconds: float = 0.0
 

@@ -19,7 +19,13 @@ _BARS = "▁▂▃▄▅▆▇█"
 _CURVE_POINTS = 20
 _RECENT_TRIALS = 6
 _FINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
-_PHASES = {"search": "searching", "finalists": "re-training finalists", "test": "sealed test", "done": "done"}
+_PHASES = {
+    "search": "searching",
+    "finalists": "re-training finalists",
+    "refit": "refitting the winner on training and validation rows",
+    "test": "sealed test",
+    "done": "done",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +34,7 @@ class Scene:
 
     Attributes:
         record: The study.
-        phase: `search`, `finalists`, `test` or `done`.
+        phase: `search`, `finalists`, `refit`, `test` or `done`.
         finalists_running: Finalists under way; running trials of the search are in the record.
         seconds_left: Until the deadline; None without one.
         note: What a person should know; empty otherwise.
@@ -114,7 +120,8 @@ class LiveView:
         """Redraw."""
         record, phase = scene.record, scene.phase
         running = scene.finalists_running or [one for one in record.trials if one.state is TrialState.RUNNING]
-        ended = record.finalists if phase == "finalists" else [one for one in record.trials if one.state in _FINAL]
+        is_search = phase not in ("finalists", "refit")
+        ended = [one for one in record.trials if one.state in _FINAL] if is_search else record.finalists
         lines = [
             Text.assemble((record.name, "bold"), f"  {_PHASES[phase]}  ", (_pace(record, scene.seconds_left), "dim")),
             Text.assemble("best  ", (_best(record), "bold green"), f"  {_config(record)}", overflow="ellipsis"),

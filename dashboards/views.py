@@ -43,6 +43,7 @@ class BestRow:
         test: The sealed test's score of the saved model.
         interval: 95 % interval of `test`.
         test_seeds: Test scores of every re-training of the winner.
+        is_refit: The model of `test` was trained on validation rows too, those of `test_seeds` were not.
         elapsed_seconds: Seconds that the whole study took.
         trial_seconds: Seconds that training the winning trial took.
     """
@@ -60,6 +61,7 @@ class BestRow:
     test: float | None
     interval: tuple[float, float] | None
     test_seeds: Spread | None
+    is_refit: bool
     elapsed_seconds: float
     trial_seconds: float | None
 
@@ -219,6 +221,7 @@ def _best_row(record: StudyRecord, *, anchor: str, studies: int) -> BestRow:
         test=final.metrics.get(metric) if final else None,
         interval=final.interval if final and metric in final.metrics else None,
         test_seeds=_spread(scores),
+        is_refit=final is not None and final.is_refit,
         elapsed_seconds=record.elapsed_seconds,
         trial_seconds=best.seconds if best else None,
     )

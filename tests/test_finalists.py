@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 
 from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, RawInput, Task
-from automl.finalists import CLOSING_SECONDS, SEEDS, choose_winner, finalist_jobs, plan_finalists, weights_path
+from automl.finalists import (
+    CLOSING_SECONDS,
+    SEEDS,
+    choose_winner,
+    finalist_jobs,
+    plan_finalists,
+    refit_epochs,
+    refit_job,
+    refit_seconds,
+    weights_path,
+)
 from automl.objective import Objective
 from automl.records import EpochReport, TrialRecord, TrialState
 from automl.study_record import StudyRecord
@@ -197,3 +207,30 @@ def test_runs_without_a_value_do_not_count(four: StudyRecord) -> None:
 def test_a_config_that_left_the_plan_does_not_win(four: StudyRecord) -> None:
     plan = plan_finalists(four, slots=1, seconds=math.inf)
     assert choose_winner(_with_finalists(four, {1: [0.99], 2: [0.5]}), plan) == 2
+
+
+_GROWTH = 1 + 288 / 1149  # of the rows of an epoch, by the validation rows
+
+
+def test_a_refit_takes_the_median_of_the_best_epochs_and_the_seed_of_the_best_run(four: StudyRecord) -> None:
+    trained = [_trial(2, 0.9, best_epoch=epoch, seed=epoch) for epoch in (4, 1, 3)]
+    assert refit_epochs(trained) == 3
+    job = refit_job(four.trials[2], trained, four)
+    assert (job.number, job.config, job.seed, job.epochs, job.refit_epochs) == (2, {"units": 2}, 4, 10, 3)
+    assert refit_seconds(four.trials[2], trained, four) == pytest.approx(1.0 + 3 * 0.5 * _GROWTH)
+    others = [job for _, job in finalist_jobs(plan_finalists(four, slots=1, seconds=math.inf), four)]
+    assert job.weights_path not in {one.weights_path for one in others}
+    assert job.checkpoint_folder not in {one.checkpoint_folder for one in others}
+
+
+def test_a_plan_reserves_time_for_the_refit_and_drops_it_last(study: Make) -> None:
+    """A refit of one best epoch takes a second and that epoch; half a second more is kept for late finalists."""
+    record = study(_trial(0, 0.8), _trial(1, 0.9), settings={"refit": True})
+    refit = 1.0 + 0.5 * _GROWTH + 0.5
+    everything = plan_finalists(record, slots=1, seconds=math.inf)
+    assert everything.refit_seconds == pytest.approx(refit)
+    assert everything.seconds == pytest.approx(CLOSING_SECONDS + 6 * _RUN + refit)
+    one_run = plan_finalists(record, slots=1, seconds=CLOSING_SECONDS + _RUN + refit + 0.01)
+    assert (len(one_run.configs), one_run.seeds, one_run.refit_seconds) == (1, 1, pytest.approx(refit))
+    too_short = plan_finalists(record, slots=1, seconds=CLOSING_SECONDS + _RUN + refit - 0.01)
+    assert (len(too_short.configs), too_short.seeds, too_short.refit_seconds) == (1, 1, 0.0)

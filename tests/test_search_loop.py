@@ -115,7 +115,8 @@ class ScriptedExecutor:
     def call(self, function: Any, *, backend: str | None = None, **arguments: Any) -> Any:
         assert function is search_loop.score_on_test
         self.calls.append(arguments)
-        assert all(path.exists() for _, path in arguments["seeds_and_weights"])
+        refit = [] if arguments["refit"] is None else [arguments["refit"]]
+        assert all(path.exists() for _, path in [*arguments["seeds_and_weights"], *refit])
         return FinalScore(trial=arguments["trial"], metrics={"accuracy": 0.5}, interval=(0.4, 0.6), seed_metrics=())
 
     def close(self) -> None: ...
@@ -130,7 +131,7 @@ class ScriptedExecutor:
             self._end(run, TrialResult(state=TrialState.PRUNED))
         elif run.decision is Decision.PAUSE and run.epoch < run.job.epochs:
             self._end(run, TrialResult(state=TrialState.PAUSED))
-        elif run.epoch == run.job.epochs:
+        elif run.epoch == (run.job.refit_epochs or run.job.epochs):
             self._end(run, TrialResult(state=TrialState.COMPLETE, reason="epochs"))
         else:
             assert run.job.checkpoint_folder is not None
@@ -139,9 +140,12 @@ class ScriptedExecutor:
             self._waiting.append(Reported(run.job, self._report(run)))
 
     def _report(self, run: _Run) -> EpochReport:
-        if run.job.weights_path is not None:
+        is_last = run.epoch == run.job.refit_epochs
+        if run.job.weights_path is not None and (is_last or run.job.refit_epochs is None):
             run.job.weights_path.parent.mkdir(exist_ok=True)
             run.job.weights_path.touch()
+        if run.job.refit_epochs is not None:
+            return EpochReport(epoch=run.epoch, metrics={"loss": 0.5}, seconds=self.epoch_seconds)
         luck = (run.job.seed % 100) / 10_000
         value = run.job.config["quality"] * run.epoch / run.job.epochs + luck
         metrics = {"val_accuracy": value, "val_loss": 1 - value}
@@ -210,7 +214,8 @@ def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
         space: SearchSpace = _SPACE, *, script: dict[str, Any] | None = None, enqueue: Any = (), **settings: Any
     ) -> Driver:
         folder.mkdir(exist_ok=True)
-        values = {"trials": 5, "seconds": None, "epochs": 3, "finalists": 0, "scheduler": "none", "sampler": "random"}
+        values = {"trials": 5, "seconds": None, "epochs": 3, "finalists": 0, "refit": False}
+        values |= {"scheduler": "none", "sampler": "random"}
         study = Study.create(
             folder,
             storage=None,
@@ -554,3 +559,70 @@ def test_an_exhausted_space_is_named(drive: Drive) -> None:
     driver = drive(_FINITE, trials=50)
     driver.run()
     assert "exhausted" in driver.seen[-1].note
+
+
+def test_the_winner_is_refit_for_its_median_best_epoch_and_that_model_is_saved(drive: Drive) -> None:
+    driver = drive(trials=3, finalists=2, refit=True)
+    record = driver.run()
+    *_, job = driver.executor.submitted
+    (call,) = driver.executor.calls
+    own = [one for one in record.finalists if one.number == call["trial"]]
+    assert job.number == call["trial"]
+    assert (job.epochs, job.refit_epochs) == (3, 3)  # the value grows with every epoch, so that the last is the best
+    assert call["refit"] == (job.seed, job.weights_path)
+    assert job.seed == call["seeds_and_weights"][0][0]
+    assert len(own) == len(call["seeds_and_weights"]) == 3
+    assert record.refit is not None
+    assert (record.refit.state, len(record.refit.epochs), record.refit.value) == (TrialState.COMPLETE, 3, None)
+    assert {"finalists", "refit", "test", "done"} <= {progress.phase for progress in driver.seen}
+    assert not (driver.folder / "finalists").exists()
+    assert not (driver.folder / "checkpoints").exists()
+
+
+def test_a_refit_that_was_interrupted_is_all_that_the_next_driver_trains(drive: Drive) -> None:
+    driver = drive(trials=2, finalists=1, refit=True)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(is_interrupted=lambda: driver.executor.submitted[-1].refit_epochs is not None)
+    again = driver.reopen()
+    record = again.run()
+    assert [job.refit_epochs for job in again.executor.submitted] == [3]
+    assert again.executor.submitted[0] == driver.executor.submitted[-1]
+    assert again.executor.calls[0]["refit"] is not None
+    assert record.final is not None
+
+
+def test_a_refit_that_fails_leaves_the_best_finalist_and_says_so(drive: Drive) -> None:
+    failure = TrialResult(state=TrialState.FAILED, reason="nan")
+    script = {"fails": lambda job: job.refit_epochs is not None, "failure": failure}
+    driver = drive(trials=2, finalists=1, refit=True, script=script)
+    record = driver.run()
+    assert driver.executor.calls[0]["refit"] is None
+    assert record.final is not None
+    assert driver.seen[-1].note == "the refit on training and validation rows ended early (nan)"
+
+
+def test_without_time_for_a_refit_the_best_finalist_is_saved(drive: Drive) -> None:
+    driver = drive(trials=None, seconds=4.0, epochs=9, finalists=3, refit=True, script={"epoch_seconds": 4.5})
+    driver.run()
+    assert driver.executor.calls[0]["refit"] is None
+    assert "time allowed no refit" in driver.seen[-1].note
+
+
+def test_the_deadline_leaves_time_for_the_refit(drive: Drive) -> None:
+    driver = drive(trials=None, seconds=60.0, finalists=3, epochs=4, refit=True)
+    record = driver.run()
+    assert driver.executor.calls[0]["refit"] is not None
+    assert record.elapsed_seconds <= 60
+
+
+def test_a_larger_budget_refits_anew(drive: Drive) -> None:
+    driver = drive(trials=1, finalists=1, refit=True, enqueue=[{"quality": 0.5}, {"quality": 0.9}])
+    driver.run()
+    again = driver.reopen()
+    again.study.rebudget(trials=2, seconds=None)
+    again.run()
+    assert again.executor.submitted[-1].refit_epochs is not None
+    assert again.executor.calls[0]["refit"] == (
+        again.executor.submitted[-1].seed,
+        again.executor.submitted[-1].weights_path,
+    )

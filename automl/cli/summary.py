@@ -8,7 +8,7 @@ from typing import Any
 
 from automl.cli.options import Common, text_table
 from automl.home import Home
-from automl.results import StudyRecord, TrialState, describe_config, mean_and_spread
+from automl.results import FinalScore, StudyRecord, TrialState, describe_config, mean_and_spread
 
 _METRICS_A_LINE = 4
 
@@ -42,11 +42,12 @@ def _final_rows(record: StudyRecord) -> list[tuple[str, str]]:
     again, again_spread = mean_and_spread(trained)
     return [
         ("re-trained", f"{metric} {again:.4f} ± {again_spread:.4f} on validation rows, {_seeds(trained)}"),
+        *_refit_rows(record),
         (
             "test",
             f"{metric} {record.final.metrics[metric]:.4f}, 95 % interval {low:.4f} to {high:.4f} (sealed rows)",
         ),
-        ("", f"{metric} {mean:.4f} ± {spread:.4f} {_seeds(values)}"),
+        ("", f"{metric} {mean:.4f} ± {spread:.4f} {_seeds(values)}{_without_refit(record.final)}"),
         *_other_metrics(record.final.metrics, metric),
     ]
 
@@ -60,6 +61,17 @@ def _other_metrics(metrics: Mapping[str, float], shown: str) -> list[tuple[str, 
 
 def _seeds(values: Sequence[float]) -> str:
     return f"over {len(values)} fresh seed{'s' if len(values) > 1 else ''}"
+
+
+def _refit_rows(record: StudyRecord) -> list[tuple[str, str]]:
+    if record.final is None or record.refit is None or not record.final.is_refit:
+        return []
+    return [("refit", f"on training and validation rows, {len(record.refit.epochs)} epochs: the saved model")]
+
+
+def _without_refit(final: FinalScore) -> str:
+    """Say what the spread over seeds is of, where the saved model is another one."""
+    return ", on training rows alone" if final.is_refit else ""
 
 
 def _counts(record: StudyRecord) -> str:

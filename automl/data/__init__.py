@@ -12,7 +12,7 @@ from automl.data.encoding import (
 from automl.data.model_rows import ModelRows, to_model_rows
 from automl.data.new_rows import new_rows
 from automl.data.prepare import prepare
-from automl.data.prepared import PreparedDataset, Split
+from automl.data.prepared import PreparedDataset, Split, StoredArray
 from automl.data.python_objects import load_object
 from automl.data.raw import Batch, RawDataset, RowSource, raw_from_arrays
 from automl.data.sources import SOURCE_KINDS, DatasetInfo, known_datasets, load
@@ -32,6 +32,7 @@ __all__ = [
     "RawDataset",
     "RowSource",
     "Split",
+    "StoredArray",
     "TextEncoding",
     "known_datasets",
     "load",

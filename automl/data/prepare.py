@@ -33,6 +33,7 @@ from automl.data.prepared import (
     ROWS_FILE,
     SPEC_FILE,
     TEST_FOLDER,
+    UNSEALED_WEIGHTS_FILE,
     WEIGHTS_FILE,
     PreparedDataset,
     write_example,
@@ -49,7 +50,7 @@ Fitter: TypeAlias = ArrayFitter | NumbersFitter | CategoriesFitter | TextFitter
 
 _log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raise it when the same request would be split or encoded in another way, or when files change form."""
 
 _EXAMPLE_ROWS = 5
@@ -234,6 +235,8 @@ class _Writer:
         weights = self._weigher.weights(self._rows.train)
         if weights is not None:
             np.save(self._folder / "train" / WEIGHTS_FILE, weights)
+            unsealed = self._weigher.weights(np.concatenate([self._rows.train, self._rows.validation]))
+            np.save(self._folder / UNSEALED_WEIGHTS_FILE, unsealed)  # type: ignore[arg-type]
 
     def _example(self) -> Batch:
         """Return the first few training rows."""

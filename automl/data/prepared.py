@@ -6,18 +6,19 @@ import json
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from automl.data.encoding import Encoding, encoding_from_json
+from automl.data.joined import JoinedArray, MappedArray
 from automl.data.model_rows import ModelRows, to_model_rows
 from automl.data.raw import Array, Batch
 from automl.data.splits import Rows, fold_rows
 from automl.dataset_spec import DatasetSpec
 from automl.errors import DataError, RequestError
 
-MappedArray: TypeAlias = "np.memmap[Any, np.dtype[Any]]"
+StoredArray: TypeAlias = MappedArray | JoinedArray
 
 SPEC_FILE = "spec.json"
 ENCODING_FILE = "encoding.json"
@@ -25,6 +26,7 @@ EXAMPLE_FILE = "raw_example.npz"
 ROWS_FILE = "rows.npz"
 FOLDS_FILE = "folds.npy"
 WEIGHTS_FILE = "weights.npy"
+UNSEALED_WEIGHTS_FILE = "unsealed_weights.npy"
 TEST_FOLDER = "test"
 
 
@@ -41,9 +43,9 @@ class Split:
             cross-validation share their arrays.
     """
 
-    inputs: tuple[MappedArray, ...]
-    outputs: tuple[MappedArray, ...]
-    weights: MappedArray | None = None
+    inputs: tuple[StoredArray, ...]
+    outputs: tuple[StoredArray, ...]
+    weights: StoredArray | None = None
     chosen: Rows | None = None
 
     @property
@@ -107,6 +109,14 @@ class PreparedDataset:
         train, validation = fold_rows(np.load(self.folder / FOLDS_FILE, allow_pickle=False), fold)
         return replace(pool, chosen=train if name == "train" else validation)
 
+    def unsealed(self) -> Split:
+        """Open the rows to train on and those to validate on as one: all that are not sealed."""
+        if self.spec.folds:  # they are folds of one array
+            return self._open_split("train")
+        split = self._open_split("train", "validation")
+        weights = self.folder / UNSEALED_WEIGHTS_FILE
+        return replace(split, weights=_map(weights) if weights.exists() else None)
+
     def sealed_test(self) -> Split:
         """Open the sealed test rows: only the finalists' last evaluation calls this, once a study."""
         return self._open_split(TEST_FOLDER)
@@ -123,13 +133,18 @@ class PreparedDataset:
         """Return which of the source's training rows a split holds, ascending; none of a test split that was given."""
         return _arrays(self.folder / ROWS_FILE)[name]
 
-    def _open_split(self, name: str) -> Split:
-        folder = self.folder / name
-        weights = folder / WEIGHTS_FILE
+    def _open_split(self, *names: str) -> Split:
+        """Open a split, or two of them as one."""
+        folders = [self.folder / name for name in names]
+
+        def opened(file: str) -> StoredArray:
+            first, *second = (_map(folder / file) for folder in folders)
+            return JoinedArray(first, *second) if second else first
+
         return Split(
-            inputs=tuple(_map(folder / f"x{index}.npy") for index in range(len(self.spec.inputs))),
-            outputs=tuple(_map(folder / f"y{index}.npy") for index in range(len(self.spec.outputs))),
-            weights=_map(weights) if weights.exists() else None,
+            inputs=tuple(opened(f"x{index}.npy") for index in range(len(self.spec.inputs))),
+            outputs=tuple(opened(f"y{index}.npy") for index in range(len(self.spec.outputs))),
+            weights=opened(WEIGHTS_FILE) if all((folder / WEIGHTS_FILE).exists() for folder in folders) else None,
         )
 
     def _check_complete(self) -> None:

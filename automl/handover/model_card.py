@@ -101,7 +101,7 @@ def _shape(layer: Any) -> str:
 def _quality(record: StudyRecord) -> dict[str, Any]:
     final, best = record.final, record.best
     if final is None or best is None or best.value is None:
-        return {"score": None}
+        return {"score": None, "is_refit": False}
     metric = record.test_metric
     mean, spread = mean_and_spread(tuple(one[metric] for one in final.seed_metrics))
     return {
@@ -109,6 +109,7 @@ def _quality(record: StudyRecord) -> dict[str, Any]:
         "score": final.metrics[metric],
         "interval": final.interval,
         "seeds": len(final.seed_metrics),
+        "is_refit": final.is_refit,
         "mean": mean,
         "spread": spread,
         "validation": best.value,

@@ -68,6 +68,7 @@ class Study:
         }
         self.settings = SearchSettings.from_json(attributes["settings"])
         self._elapsed_seconds = float(attributes.get("elapsed_seconds", 0.0))
+        self._refit = TrialRecord.from_json(attributes["refit"]) if attributes.get("refit") else None
         self._final = FinalScore.from_json(attributes["final"]) if attributes.get("final") else None
         self._finalists = {
             name: TrialRecord.from_json(value)
@@ -188,6 +189,7 @@ class Study:
             settings=self.settings.to_json(),
             trials=self._trials.records,
             finalists=tuple(self._finalists.values()),
+            refit=self._refit,
             final=self._final,
             elapsed_seconds=self._elapsed_seconds,
         )
@@ -293,6 +295,11 @@ class Study:
     def finalist(self, number: int, repeat: int) -> TrialRecord | None:
         """Return a re-training that was kept, or None."""
         return self._finalists.get(f"finalist:{number:06d}:{repeat:02d}")
+
+    def keep_refit(self, record: TrialRecord) -> None:
+        """Keep the winner's training on all rows that are not sealed."""
+        self._refit = record
+        self._optuna.set_user_attr("refit", record.to_json())
 
     def keep_final(self, final: FinalScore) -> None:
         """Keep the sealed test's verdict."""

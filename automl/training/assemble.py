@@ -152,13 +152,13 @@ def build_model(build: Build, config: Config, seed: int, spec: DatasetSpec, epoc
         TrialFailure: See `assemble`.
     """
     network = build_network(build, config, seed, spec)
-    return compile_model(network, config, spec, total_steps=steps_until_cap(config, spec, epochs))
+    return compile_model(network, config, spec, total_steps=steps_until_cap(config, spec.train_rows, epochs))
 
 
-def steps_until_cap(config: Config, spec: DatasetSpec, epochs: int) -> int:
-    """Return the optimizer steps of so many epochs."""
+def steps_until_cap(config: Config, rows: int, epochs: int) -> int:
+    """Return the optimizer steps of so many epochs of so many rows."""
     batch_size = config.get("batch_size", DEFAULT_BATCH_SIZE)
-    return max(1, epochs * math.ceil(spec.train_rows / int(batch_size)))
+    return max(1, epochs * math.ceil(rows / int(batch_size)))
 
 
 def build_network(build: Build, config: Config, seed: int, spec: DatasetSpec) -> Any:

@@ -44,7 +44,13 @@ class CompiledModel:
         self._seed = seed
         self._epochs = epochs
         self._ended = ExitStack()
-        self._train, self._validation = data.split("train", fold=fold), data.split("validation", fold=fold)
+        self._validation: Split | None = None
+        if job.refit_epochs is not None:
+            self._train = data.unsealed()
+            self._schedule_rows = self._train.rows
+        else:
+            self._train, self._validation = data.split("train", fold=fold), data.split("validation", fold=fold)
+            self._schedule_rows = data.spec.train_rows
 
     def build(self, build: Build) -> int:
         """Build the model, and return how many weights it has.
@@ -54,7 +60,7 @@ class CompiledModel:
         """
         config = self._job.config
         network = build_network(build, config, self._seed, self._spec)
-        total_steps = steps_until_cap(config, self._spec, self._epochs)
+        total_steps = steps_until_cap(config, self._schedule_rows, self._epochs)
         self._graph, self._state = self._graphs.open(network, config, self._spec, total_steps)
         self._graph.enter(self._state)
         self._ended.callback(self._graph.leave, self._state)
@@ -63,25 +69,27 @@ class CompiledModel:
     def trace(self, shared: MutableMapping[str, Rows]) -> None:
         """Open the rows, once for all folds that share them, and trace the epoch."""
         batch_size = self._job.config.get("batch_size", DEFAULT_BATCH_SIZE)
-        train, validation = (_opened(split, shared) for split in (self._train, self._validation))
         graph = self._graph
         self._loop = TrainingLoop(
             graph.model,
-            train,
+            _opened(self._train, shared),
             batch_size=batch_size,
             seed=self._seed,
             chosen=self._train.chosen,
             sweep=graph.training,
         )
-        self._evaluator = Evaluator(graph.model, validation, chosen=self._validation.chosen, sweep=graph.evaluation)
         self._loop.trace()
-        self._evaluator.trace()
+        if self._validation is not None:
+            rows, chosen = _opened(self._validation, shared), self._validation.chosen
+            self._evaluator = Evaluator(graph.model, rows, chosen=chosen, sweep=graph.evaluation)
+            self._evaluator.trace()
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
-        """Train on every row once, evaluate on the validation rows, and return the metrics."""
+        """Train on every row once, evaluate on the validation rows where there are any, and return the metrics."""
         self._graph.enter(self._state)
         metrics = self._metrics(self._loop.train_epoch(epoch), self._train, "")
-        metrics |= self._metrics(self._evaluator.evaluate(), self._validation, "val_")
+        if self._validation is not None:
+            metrics |= self._metrics(self._evaluator.evaluate(), self._validation, "val_")
         metrics["learning_rate"] = float(self._graph.model.optimizer.learning_rate)
         return metrics
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from automl.data import PreparedDataset, Split
+from automl.data import PreparedDataset, Split, StoredArray
 from automl.dataset_spec import Task
 from automl.errors import SpaceError
 from automl.records import FailureReason
@@ -152,7 +152,7 @@ class _Arrays:
     """The rows of a split, as `fit` takes them."""
 
     def __init__(self, split: Split) -> None:
-        def chosen(array: Array) -> Array:
+        def chosen(array: StoredArray) -> Array:
             return np.asarray(array) if split.chosen is None else np.asarray(array[split.chosen])
 
         inputs = [chosen(array) for array in split.inputs]

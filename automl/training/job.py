@@ -24,6 +24,8 @@ class TrialJob:
             None to save nothing.
         checkpoint_folder: Where to keep what a resume goes on from; None to keep nothing.
         fold: With cross-validation, the only fold to train; None for all folds in lockstep.
+        refit_epochs: Train on the validation rows too, for so many epochs of the `epochs` that schedules run over, and
+            save the weights of the last one; nothing validates then. None to validate.
     """
 
     number: int
@@ -35,3 +37,4 @@ class TrialJob:
     weights_path: Path | None = None
     checkpoint_folder: Path | None = None
     fold: int | None = None
+    refit_epochs: int | None = None

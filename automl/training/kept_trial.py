@@ -112,6 +112,7 @@ class KeptTrial:
             "config": self._job.config,
             "seed": self._job.seed,
             "fold": self._job.fold,
+            "refits": self._job.refit_epochs is not None,
             "epochs": self._epochs,
             "dataset": self._spec.fingerprint,
             "keras": [keras.__version__, keras.backend.backend()],

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import psutil
 
-from automl.data import Split
+from automl.data import Split, StoredArray
 from automl.training.metrics import Array
 from automl.training.sweeps import CompiledSweep, Sums, structured, tensor
+
+Stored: TypeAlias = Array | StoredArray
 
 RESIDENT_SHARE = 0.1
 """Share of the memory that is free which the rows of one split may take as tensors; larger ones are streamed."""
@@ -56,7 +58,7 @@ def open_rows(split: Split, *, resident_bytes: float | None = None) -> Rows:
 class ResidentRows:
     """Rows in tensors."""
 
-    def __init__(self, inputs: Sequence[Array], outputs: Sequence[Array], weights: Array | None = None) -> None:
+    def __init__(self, inputs: Sequence[Stored], outputs: Sequence[Stored], weights: Stored | None = None) -> None:
         """Copy the rows into tensors.
 
         Args:
@@ -65,7 +67,8 @@ class ResidentRows:
             weights: Weights of the rows in the loss, shape (rows,), or None.
         """
         self.count = self.most_rows = len(inputs[0])
-        self._data = structured([tensor(one) for one in _listed(inputs, outputs, weights)], len(inputs), len(outputs))
+        arrays = [np.asarray(one) for one in _listed(inputs, outputs, weights)]
+        self._data = structured([tensor(one) for one in arrays], len(inputs), len(outputs))
 
     def trace(self, sweep: CompiledSweep, chosen: Array, batch_size: int) -> None:
         """Trace a sweep for these rows."""
@@ -81,9 +84,9 @@ class StreamedRows:
 
     def __init__(
         self,
-        inputs: Sequence[Array],
-        outputs: Sequence[Array],
-        weights: Array | None = None,
+        inputs: Sequence[Stored],
+        outputs: Sequence[Stored],
+        weights: Stored | None = None,
         *,
         chunk_bytes: int = _CHUNK_BYTES,
     ) -> None:
@@ -133,5 +136,5 @@ def _prefetched(chunks: Iterator[tuple[Array, ...]]) -> Iterator[tuple[Array, ..
             yield chunk
 
 
-def _listed(inputs: Sequence[Array], outputs: Sequence[Array], weights: Array | None) -> list[Array]:
+def _listed(inputs: Sequence[Stored], outputs: Sequence[Stored], weights: Stored | None) -> list[Stored]:
     return [*inputs, *outputs, *([] if weights is None else [weights])]

@@ -70,7 +70,7 @@ def _failed(error: Exception, otherwise: FailureReason) -> TrialResult:
 
 def _train(trainer: Trainer) -> Trial:
     trainer.compile()
-    for epoch in range(1, trainer.epochs + 1):
+    for epoch in range(1, trainer.last_epoch + 1):
         decision = yield trainer.train_epoch(epoch)
         if decision is Decision.STOP:
             return TrialResult(state=TrialState.PRUNED)
@@ -79,6 +79,6 @@ def _train(trainer: Trainer) -> Trial:
             return TrialResult(state=TrialState.PAUSED)
         if trainer.is_out_of_patience(epoch):
             return TrialResult(state=TrialState.COMPLETE, reason="patience")
-        if epoch < trainer.epochs:
+        if epoch < trainer.last_epoch:
             trainer.save_if_due()
     return TrialResult(state=TrialState.COMPLETE, reason="epochs")

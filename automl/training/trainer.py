@@ -15,7 +15,7 @@ from automl.records import EpochReport, FailureReason
 from automl.search_space import Build
 from automl.seeds import derive_seed
 from automl.training.compiled_model import CompiledModel
-from automl.training.failures import TrialFailure
+from automl.training.failures import TrialFailure, invalid_model
 from automl.training.fit_model import FitModel, keras_fit
 from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
@@ -66,6 +66,11 @@ class Trainer:
         self.parameter_count = 0
         self.compile_seconds = 0.0
 
+    @property
+    def last_epoch(self) -> int:
+        """The epoch after which training ends at the latest."""
+        return self.epochs if self._job.refit_epochs is None else min(self._job.refit_epochs, self.epochs)
+
     def compile(self) -> None:
         """Build, compile and trace the models; where there is a checkpoint, bring them to its epoch.
 
@@ -102,7 +107,7 @@ class Trainer:
         report = EpochReport(epoch=epoch, metrics=metrics, seconds=time.monotonic() - started)
         self._reports.append(report)
         self._kept.trained(report.seconds)
-        if self._job.weights_path is not None and self._best_epoch(epoch) == epoch:
+        if self._job.weights_path is not None and self._is_to_be_kept(epoch):
             self._models[0].save_weights(self._job.weights_path)
         return report
 
@@ -116,9 +121,9 @@ class Trainer:
 
     def is_out_of_patience(self, epoch: int) -> bool:
         """Return True where `patience` epochs gave nothing better than before, or a model's own training has ended."""
-        if 0 < self._job.patience <= epoch - self._best_epoch(epoch):
+        if self._job.refit_epochs is None and 0 < self._job.patience <= epoch - self._best_epoch(epoch):
             return True
-        return epoch < self.epochs and any(model.has_ended() for model in self._models)
+        return epoch < self.last_epoch and any(model.has_ended() for model in self._models)
 
     def close(self) -> None:
         """End whatever runs."""
@@ -128,18 +133,24 @@ class Trainer:
     def _take_own_fit(self) -> None:
         """Train by the builder's own `fit`, where it brings one for this config; on torch by Keras's."""
         fit = own_fit(self._build, self._job.config) or keras_fit()
+        if fit is not None and self._job.refit_epochs is not None:
+            raise invalid_model("a fit of its own validates, and is not given the validation rows to train on")
         if fit is not None:
             folds = _folds(self._job, self._data.spec)
             self._models = [
                 FitModel(self._job, fit, self._data, fold=fold, seed=seed, epochs=self.epochs) for fold, seed in folds
             ]
 
+    def _is_to_be_kept(self, epoch: int) -> bool:
+        return epoch == (self._best_epoch(epoch) if self._job.refit_epochs is None else self.last_epoch)
+
     def _best_epoch(self, until: int) -> int:
         best = self._job.objective.counted_epoch(self._reports[:until])
         return best.epoch if best is not None else 0
 
     def _check_finite(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        for name in ("loss", "val_loss", self._job.objective.metric):
+        validated = () if self._job.refit_epochs is not None else ("val_loss", self._job.objective.metric)
+        for name in ("loss", *validated):
             if not math.isfinite(metrics.get(name, math.nan)):
                 raise TrialFailure(FailureReason.NAN, f"{name} is {metrics.get(name)} after epoch {epoch}")
 

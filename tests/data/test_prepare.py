@@ -408,6 +408,28 @@ def test_weights_of_rows_are_kept_with_mean_one(numbered: Numbered, cache: Path)
     assert weights is not None
     rows = prepared.source_rows("train")
     np.testing.assert_allclose(weights, rows / rows.mean(), rtol=1e-6)
+    unsealed = prepared.unsealed()
+    rows = np.concatenate([rows, prepared.source_rows("validation")])
+    np.testing.assert_allclose(unsealed.weights, rows / rows.mean(), rtol=1e-6)
+
+
+def test_rows_that_are_not_sealed_are_read_as_one_split(numbered: Numbered, cache: Path) -> None:
+    prepared = _prepare(numbered(np.arange(200) % 2), cache)
+    unsealed, parts = prepared.unsealed(), [prepared.split("train"), prepared.split("validation")]
+    whole = np.concatenate([part.inputs[0] for part in parts])
+    assert unsealed.rows == len(whole) == prepared.spec.train_rows + prepared.spec.validation_rows
+    joined = unsealed.inputs[0]
+    assert (joined.shape, joined.dtype, joined.nbytes) == (whole.shape, whole.dtype, whole.nbytes)
+    np.testing.assert_array_equal(np.asarray(joined), whole)
+    rows = np.array([len(whole) - 1, 0, prepared.spec.train_rows, 3])
+    np.testing.assert_array_equal(joined[rows], whole[rows])
+    np.testing.assert_array_equal(unsealed.outputs[0], np.concatenate([part.outputs[0] for part in parts]))
+    assert unsealed.weights is None
+
+
+def test_with_folds_every_fold_is_among_the_rows_that_are_not_sealed(numbered: Numbered, cache: Path) -> None:
+    prepared = prepare(numbered(np.arange(100) % 2), task=None, split_seed=0, cache=cache, folds=4)
+    assert prepared.unsealed().rows == 80
 
 
 def test_classes_of_a_regression_cannot_be_balanced(numbered: Numbered, cache: Path) -> None:

@@ -226,6 +226,7 @@ def test_the_winner_is_scored_once_saved_and_can_be_loaded(digits: PreparedDatas
 
     assert final.trial == 4
     assert final.metrics == final.seed_metrics[0] != final.seed_metrics[1]
+    assert not final.is_refit
     low, high = final.interval
     assert low < final.metrics["accuracy"] < high < low + 0.2
     assert {path.name for path in folder.iterdir()} == {"model.keras", "dataset_spec.json", "mlflow"}
@@ -252,3 +253,31 @@ def test_saving_that_fails_leaves_the_model_that_was_there(digits: PreparedDatas
     with pytest.raises(OSError, match="no room"):
         save_final_model(Unwritable(), digits, folder)
     assert (folder / "model.keras").read_text() == "the old one"
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # keras, of its own tensors
+def test_a_refit_is_what_is_saved_and_scored_beside_the_retrainings(digits: PreparedDataset, tmp_path: Path) -> None:
+    import keras
+
+    weights = {seed: tmp_path / f"{seed}.npz" for seed in (1, 2)}
+    for seed, path in weights.items():
+        _train(digits, path, seed=seed)
+    final = score_on_test(
+        _build,
+        digits,
+        trial=4,
+        config=_CONFIG,
+        seeds_and_weights=[(1, weights[1])],
+        refit=(2, weights[2]),
+        epochs=3,
+        metric="accuracy",
+        folder=tmp_path / "model",
+    )
+    assert final.is_refit
+    assert len(final.seed_metrics) == 1
+    assert final.metrics != final.seed_metrics[0]
+    found = keras.saving.load_model(tmp_path / "model" / "model.keras").predict(digits.raw_example(), verbose=0)
+    refit = build_model(_build, _CONFIG, 1, digits.spec, 3)
+    load_weights(refit, weights[2])
+    expected = final_model(refit, digits).predict(digits.raw_example(), verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -17,10 +17,10 @@ from automl.layers import input_layers, output_layers
 from automl.objective import Objective
 from automl.records import Decision, EpochReport, TrialState
 from automl.seeds import derive_seed
-from automl.training.assemble import build_model
+from automl.training.assemble import build_model, build_network, compile_model, steps_until_cap
 from automl.training.job import TrialJob
-from automl.training.loop import Evaluator
-from automl.training.rows import open_rows
+from automl.training.loop import Evaluator, TrainingLoop
+from automl.training.rows import ResidentRows, open_rows
 from automl.training.run_trial import run_trial
 from automl.training.weights import load_weights
 
@@ -261,3 +261,36 @@ def test_folds_are_trained_in_lockstep_and_their_mean_is_reported(folded: Prepar
             mean = np.mean([reports[epoch].metrics[name] for reports in alone])
             assert together[epoch].metrics[name] == pytest.approx(mean, abs=1e-6)
     assert len({reports[0].metrics["val_loss"] for reports in alone}) == 3
+
+
+def test_a_refit_trains_on_the_validation_rows_too_and_keeps_its_last_weights(
+    digits: PreparedDataset, tmp_path: Path
+) -> None:
+    """What a loop over both splits gives whose schedule runs until the cap, and ends before it."""
+    config = {"batch_size": 100, "learning_rate": 0.01, "learning_rate_schedule": "cosine"}
+    job = _job(config=config, epochs=4, patience=1, refit_epochs=2, weights_path=tmp_path / "weights.npz")
+    reports, result = _run(job, digits)
+    assert (result.state, result.reason) == (TrialState.COMPLETE, "epochs")
+    assert [one.epoch for one in reports] == [1, 2]
+    assert not [name for name in reports[-1].metrics if name.startswith("val_")]
+
+    x, y = (
+        np.concatenate([getattr(digits.split(name), part)[0] for name in ("train", "validation")])
+        for part in ("inputs", "outputs")
+    )
+    network = build_network(_build, config, job.seed, digits.spec)
+    model = compile_model(network, config, digits.spec, total_steps=steps_until_cap(config, len(x), job.epochs))
+    loop = TrainingLoop(model, ResidentRows([x], [y]), batch_size=100, seed=job.seed)
+    losses = [loop.train_epoch(epoch).loss for epoch in (1, 2)]
+    assert [one.metrics["loss"] for one in reports] == pytest.approx(losses, abs=1e-6)
+    saved = build_model(_build, config, 99, digits.spec, 1)
+    load_weights(saved, tmp_path / "weights.npz")
+    for ours, theirs in zip(saved.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_refit_that_is_stopped_early_leaves_no_weights(digits: PreparedDataset, tmp_path: Path) -> None:
+    job = _job(refit_epochs=3, weights_path=tmp_path / "weights.npz")
+    _, result = _run(job, digits, decisions={2: STOP})
+    assert result.state is TrialState.PRUNED
+    assert not (tmp_path / "weights.npz").exists()
