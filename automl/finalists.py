@@ -1,16 +1,15 @@
 """Finalists: the top configs re-trained on fresh seeds; the winner, refit on all rows but the sealed, and its test.
 
-The first half of this module plans in the driver; `score_on_test` runs in a worker, which owns keras.
+The jobs and the choice are the driver's; `score_on_test` runs in a worker, which owns keras.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 
 import numpy as np
 
@@ -18,7 +17,8 @@ from automl.data import PreparedDataset
 from automl.dataset_spec import DatasetSpec
 from automl.export import save_final_model
 from automl.final_model import final_model
-from automl.records import Config, FinalScore, TrialRecord, TrialState
+from automl.finalist_plan import SEEDS, Plan, refit_epochs, weights_path
+from automl.records import Config, FinalScore, TrialRecord
 from automl.search_space import Build
 from automl.seeds import derive_seed
 from automl.study_record import StudyRecord
@@ -30,115 +30,12 @@ from automl.training.metrics import COSTLY, METRICS, Array, in_target_units, met
 from automl.training.rows import open_rows
 from automl.training.weights import load_weights
 
-SEEDS = 3
-TIME_SHARE = 0.3  # of the whole budget, at most
-CLOSING_SECONDS = 8.0  # kept for the sealed test, saving the model and the last words to MLflow
-CLOSING_SHARE = 0.1  # of a small budget, at most
 _RESAMPLES = 1000
 _FEWEST_RESAMPLES = 100
 _RESAMPLED_ROWS = 50_000_000  # in all resamples together: a few seconds
 _COSTLY = 5  # times as long as a cheap metric
 _FRESH = 1_000_003  # sets finalists' seeds apart from those of trials
 _REFIT = SEEDS  # stands for the refit where re-trainings of a config are numbered
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is to be re-trained.
-
-    Attributes:
-        configs: Trials whose configs are repeated, best first.
-        seeds: Fresh seeds for each.
-        seconds: Predicted wall-clock time, refit and closing included.
-        refit_seconds: What of it is the winner's refit; 0 where there is none.
-        shortened: What was dropped to stay within the budget, in words; empty where nothing was.
-    """
-
-    configs: tuple[TrialRecord, ...]
-    seeds: int
-    seconds: float
-    refit_seconds: float = 0.0
-    shortened: str = ""
-
-
-def closing_seconds(budget_seconds: float | None) -> float:
-    """Return what is kept of a budget for what follows the last epoch."""
-    return CLOSING_SECONDS if budget_seconds is None else min(CLOSING_SECONDS, CLOSING_SHARE * budget_seconds)
-
-
-def plan_finalists(record: StudyRecord, *, slots: int, seconds: float, closing: float = CLOSING_SECONDS) -> Plan:
-    """Choose what to re-train within a time: everything if possible, then fewer seeds, fewer finalists, and no refit.
-
-    What an earlier session has re-trained takes no time. Where nothing is, and not even one run fits, it is that of the
-    trial that was best after so much time: a slow winner of the search would be cut before it is any good.
-
-    Args:
-        record: The study so far.
-        slots: Trials that run at a time.
-        seconds: Wall-clock time that may be used, closing included; infinite where there is no bound.
-        closing: Wall-clock time of what follows the last epoch.
-    """
-    wanted = int(record.settings["finalists"])
-    top = record.ranked[:wanted]
-    if not top:
-        return Plan(configs=(), seeds=0, seconds=0.0)
-    options = [(top, seeds) for seeds in range(SEEDS, 0, -1)]
-    options += [(top[:count], 1) for count in range(len(top) - 1, 0, -1)]
-    refits = [True, False] if record.settings.get("refit") else [False]
-    for refit, (configs, seeds) in product(refits, options):
-        last = max(_reserved_for_refit(trial, record) for trial in configs) if refit else 0.0
-        predicted = _predicted_seconds(configs, seeds, slots, record) + last + closing
-        if predicted <= seconds:
-            return Plan(
-                configs=configs,
-                seeds=seeds,
-                seconds=predicted,
-                refit_seconds=last,
-                shortened=_shortened(configs, seeds, wanted, top),
-            )
-    done = tuple(trial for trial in top if any(_is_done(trial, repeat, record) for repeat in range(SEEDS)))
-    if done:
-        return Plan(configs=done, seeds=1, seconds=closing, shortened=_shortened(done, 1, wanted, top))
-    only = (min(record.ranked, key=lambda trial: _loss_within(trial, seconds - closing, record)),)
-    predicted = _predicted_seconds(only, 1, slots, record) + closing
-    return Plan(configs=only, seeds=1, seconds=predicted, shortened=_shortened(only, 1, wanted, top))
-
-
-def _is_done(trial: TrialRecord, repeat: int, record: StudyRecord) -> bool:
-    """Return True where an earlier session has re-trained a config, and its weights are still there."""
-    return bool(record.finalist_values(trial.number)) and weights_path(record.folder, trial.number, repeat).exists()
-
-
-def _shortened(configs: Sequence[TrialRecord], seeds: int, wanted: int, top: Sequence[TrialRecord]) -> str:
-    if len(configs) == len(top) and seeds == SEEDS:
-        return ""
-    return f"time allowed {len(configs)} x {seeds} of {wanted} x {SEEDS} runs"
-
-
-def _loss_within(trial: TrialRecord, seconds: float, record: StudyRecord) -> float:
-    """Return the loss that a trial had by then: what its re-training will reach, if it is cut there."""
-    spent = trial.compile_seconds + np.cumsum([report.seconds for report in trial.epochs])
-    in_time = [report for report, end in zip(trial.epochs, spent, strict=True) if end <= seconds]
-    best = record.objective.counted_epoch(in_time)
-    return math.inf if best is None else record.objective.loss(best.metrics[record.objective.metric])
-
-
-def _predicted_seconds(top: Sequence[TrialRecord], seeds: int, slots: int, record: StudyRecord) -> float:
-    runs = [
-        _run_seconds(trial, record) for trial in top for repeat in range(seeds) if not _is_done(trial, repeat, record)
-    ]
-    if not runs:
-        return 0.0
-    return max(runs) * math.ceil(len(runs) / slots)
-
-
-def _run_seconds(trial: TrialRecord, record: StudyRecord) -> float:
-    """Predict a re-training: a stopped trial would have gone on for as long as the longest complete one."""
-    epoch_seconds = fmean(report.seconds for report in trial.epochs)
-    complete = [len(one.epochs) for one in record.trials if one.state is TrialState.COMPLETE and one.epochs]
-    usual = max(complete, default=int(record.settings["epochs"]))
-    epochs = len(trial.epochs) if trial.state is TrialState.COMPLETE else max(len(trial.epochs), usual)
-    return trial.compile_seconds + epochs * epoch_seconds
 
 
 def finalist_jobs(plan: Plan, record: StudyRecord) -> list[tuple[int, TrialJob]]:
@@ -166,17 +63,12 @@ def finalist_job(trial: TrialRecord, repeat: int, record: StudyRecord) -> TrialJ
     )
 
 
-def refit_epochs(trained: Sequence[TrialRecord]) -> int:
-    """Return for how many epochs a config is refit: the median of the best epochs of its trainings."""
-    return max(1, round(median(one.best_epoch or 1 for one in trained)))
-
-
 def refit_job(trial: TrialRecord, trained: Sequence[TrialRecord], record: StudyRecord) -> TrialJob:
     """Return the job that trains a config on all rows that are not sealed, for as long as was best without some.
 
     Args:
         trial: The winner.
-        trained: Its re-trainings, the best first, whose seed is taken.
+        trained: Its re-trainings, the best first, whose seed is taken; where there is none, the trial itself.
         record: The study.
     """
     return replace(
@@ -187,24 +79,6 @@ def refit_job(trial: TrialRecord, trained: Sequence[TrialRecord], record: StudyR
         fold=None,
         refit_epochs=refit_epochs(trained),
     )
-
-
-def refit_seconds(trial: TrialRecord, trained: Sequence[TrialRecord], record: StudyRecord) -> float:
-    """Predict the wall-clock seconds of a refit; arguments as for `refit_job`."""
-    spec = record.dataset
-    growth = 1.0 if spec.folds else 1 + spec.validation_rows / spec.train_rows
-    epoch_seconds = fmean(report.seconds for one in trained for report in one.epochs)
-    return trial.compile_seconds + refit_epochs(trained) * epoch_seconds * growth
-
-
-def _reserved_for_refit(trial: TrialRecord, record: StudyRecord) -> float:
-    """Return what a refit may take, and the epoch by which the finalists before it may end late."""
-    return refit_seconds(trial, (trial,), record) + max(report.seconds for report in trial.epochs)
-
-
-def weights_path(folder: Path, number: int, repeat: int) -> Path:
-    """Return where a finalist's weights are kept until the winner is known."""
-    return folder / "finalists" / f"{number:06d}-{repeat:02d}.npz"
 
 
 def choose_winner(record: StudyRecord, plan: Plan) -> int | None:

@@ -181,7 +181,7 @@ class FinalScore:
         metrics: Test metrics of the saved model, by name without prefix, such as `accuracy`; in the target's units.
         interval: 95 % bootstrap interval, over test rows, of the objective's metric for the saved model.
         seed_metrics: Test metrics of each re-training of the winning config, the saved model's among them unless
-            `is_refit`.
+            `is_refit`; empty where time allowed the refit alone.
         is_refit: The saved model was trained on validation rows too.
         judged_trials: Complete and pruned trials that the finalists were chosen from.
     """

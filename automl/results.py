@@ -88,8 +88,8 @@ class Result:
 
     @property
     def test_mean_and_spread(self) -> tuple[float, float] | None:
-        """Mean and standard deviation of the test score over the winner's fresh seeds; None without finalists."""
-        if self.record.final is None:
+        """Mean and standard deviation of the test score over the winner's fresh seeds; None where there are none."""
+        if self.record.final is None or not self.record.final.seed_metrics:
             return None
         return mean_and_spread(tuple(metrics[self._test_metric] for metrics in self.record.final.seed_metrics))
 

@@ -18,19 +18,18 @@ from typing import Literal
 from automl.errors import NoUsableModelError
 from automl.executors.backends import TENSORFLOW
 from automl.executors.base import Ended, Event, Executor, Reported
-from automl.finalists import (
+from automl.finalist_plan import (
+    CONCENTRATE_SECONDS,
     SEEDS,
     TIME_SHARE,
     Plan,
-    choose_winner,
+    Slots,
     closing_seconds,
-    finalist_jobs,
     plan_finalists,
-    refit_job,
     refit_seconds,
-    score_on_test,
     weights_path,
 )
+from automl.finalists import choose_winner, finalist_jobs, refit_job, score_on_test
 from automl.records import Decision, EpochReport, FailureReason, TrialRecord, TrialResult, TrialState
 from automl.study.study import Study
 from automl.study_record import StudyRecord
@@ -40,7 +39,6 @@ from automl.training.job import TrialJob
 
 _TICK_SECONDS = 0.25
 _NEWS_SECONDS = 0.25  # between two looks of tracker and progress at the study
-_CONCENTRATE_SECONDS = 60.0  # of re-training, from which on idle cores are worth a worker's start
 _NEWS_SHARE = 0.05  # of a processor that looks may take: a live table costs more as trials pile up
 _PLAN_SECONDS = 1.0  # between two predictions of what the finalists will take
 _PAUSE_SECONDS = 3.0  # what running epochs are given to end when the loop is interrupted
@@ -238,7 +236,11 @@ class SearchLoop:
 
     def _planned(self, seconds: float) -> Plan:
         closing = closing_seconds(self._study.settings.seconds)
-        return plan_finalists(self._study.record, slots=self._executor.slot_count, seconds=seconds, closing=closing)
+        return plan_finalists(self._study.record, slots=self._slots, seconds=seconds, closing=closing)
+
+    @property
+    def _slots(self) -> Slots:
+        return Slots(self._executor.slot_count, self._executor.shares_cores)
 
     def _reasoned(self, event: Ended) -> TrialResult:
         if event.result.state is not TrialState.PRUNED or event.result.reason:
@@ -247,18 +249,21 @@ class SearchLoop:
 
     def _train_finalists(self) -> None:
         self._phase = "finalists"
-        record = self._study.record
         closing = closing_seconds(self._study.settings.seconds)
         # What the search reserved still holds where its last epochs took a little of it: late finalists are stopped.
         self._plan = self._planned(max(self._seconds_left(0.0), self._plan.seconds, closing))
+        self._retrain_finalists()
+
+    def _retrain_finalists(self) -> None:
         waiting = [
             (repeat, job)
-            for repeat, job in finalist_jobs(self._plan, record)
+            for repeat, job in finalist_jobs(self._plan, self._study.record)
             if self._study.finalist(job.number, repeat) is None or not _has_weights(job)
         ]
         self._repeats = {job.seed: repeat for repeat, job in waiting}
-        if waiting and self._plan.seconds > _CONCENTRATE_SECONDS:
+        if waiting and self._plan.seconds > CONCENTRATE_SECONDS:
             self._executor.concentrate(len(waiting))
+        closing = closing_seconds(self._study.settings.seconds)
         self._retrain([job for _, job in waiting], closing + self._plan.refit_seconds)
 
     def _retrain(self, waiting: list[TrialJob], reserve_seconds: float) -> None:
@@ -307,6 +312,14 @@ class SearchLoop:
 
     def _close_finalists(self) -> None:
         """Choose the winner, refit it, and score it."""
+        if self._plan.configs and not self._plan.seeds:
+            (only,) = self._plan.configs
+            refit = self._refit(only, [])
+            if refit is not None:
+                self._score(only, [], refit)
+                return
+            self._plan = replace(self._plan, seeds=1, refit_seconds=0.0)
+            self._retrain_finalists()
         record = self._study.record
         trained = self._trained_finalists()
         winner = choose_winner(replace(record, finalists=tuple(one for one, _ in trained)), self._plan)
@@ -318,28 +331,30 @@ class SearchLoop:
         )
         self._score(trial, own, self._refit(trial, [one for one, _ in own]))
 
-    def _refit(self, trial: TrialRecord, trained: list[TrialRecord]) -> tuple[int, Path] | None:
-        """Train the winner on all rows that are not sealed; return seed and weights, or None where that did not end."""
-        record = self._study.record
-        job = refit_job(trial, trained, record)
+    def _refit(self, trial: TrialRecord, retrained: list[TrialRecord]) -> tuple[int, Path] | None:
+        """Train a config on all rows that are not sealed, and return seed and weights; None where nothing came of it.
+
+        One that the deadline cuts is worth less than a re-training that is whole, and more than nothing.
+        """
+        job = refit_job(trial, retrained or [trial], self._study.record)
         assert job.weights_path is not None
-        if self._study.settings.refit and (record.refit is None or not job.weights_path.exists()):
+        if self._study.settings.refit and not (self._study.record.refit and job.weights_path.exists()):
             closing = closing_seconds(self._study.settings.seconds)
-            predicted = refit_seconds(trial, trained, record)
-            if predicted > self._seconds_left(closing):  # one that is cut is worth nothing
+            predicted = refit_seconds(retrained or [trial], self._study.record, self._slots)
+            if retrained and predicted > self._seconds_left(closing):
                 self._refit_note = "time allowed no refit on training and validation rows"
                 return None
             self._phase = "refit"
-            if predicted > _CONCENTRATE_SECONDS:
+            if predicted > CONCENTRATE_SECONDS:
                 self._executor.concentrate(1)
             self._retrain([job], closing)
         refit = self._study.record.refit
         if refit is None:
             return None
-        if refit.state is not TrialState.COMPLETE or not job.weights_path.exists():
+        if refit.state is not TrialState.COMPLETE:
             self._refit_note = f"the refit on training and validation rows ended early ({refit.reason})"
-            return None
-        return job.seed, job.weights_path
+        is_usable = refit.state is TrialState.COMPLETE or (refit.state is TrialState.PRUNED and not retrained)
+        return (job.seed, job.weights_path) if is_usable and job.weights_path.exists() else None
 
     def _score(self, trial: TrialRecord, own: list[tuple[TrialRecord, Path]], refit: tuple[int, Path] | None) -> None:
         self._phase = "test"

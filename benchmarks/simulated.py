@@ -60,6 +60,7 @@ class SimulatedExecutor:
     def __init__(self, *, slot_count: int, epoch_seconds: float) -> None:
         """Set how many trials run at a time, and the wall-clock seconds of an epoch."""
         self.slot_count = slot_count
+        self.shares_cores = False
         self._epoch_seconds = epoch_seconds
         self._jobs: dict[int, TrialJob] = {}
         self._epochs: dict[int, int] = {}

@@ -82,6 +82,8 @@ class ScriptedExecutor:
     def running(self) -> Sequence[TrialJob]:
         return [run.job for run in self._runs]
 
+    shares_cores = False
+
     def start(self) -> None: ...
 
     def prepare(self, prepared_folder: Path, build: Any) -> None: ...
@@ -140,8 +142,7 @@ class ScriptedExecutor:
             self._waiting.append(Reported(run.job, self._report(run)))
 
     def _report(self, run: _Run) -> EpochReport:
-        is_last = run.epoch == run.job.refit_epochs
-        if run.job.weights_path is not None and (is_last or run.job.refit_epochs is None):
+        if run.job.weights_path is not None:
             run.job.weights_path.parent.mkdir(exist_ok=True)
             run.job.weights_path.touch()
         if run.job.refit_epochs is not None:
@@ -606,6 +607,27 @@ def test_without_time_for_a_refit_the_best_finalist_is_saved(drive: Drive) -> No
     driver.run()
     assert driver.executor.calls[0]["refit"] is None
     assert "time allowed no refit" in driver.seen[-1].note
+
+
+def test_where_time_allows_the_refit_alone_nothing_is_retrained_before(drive: Drive) -> None:
+    """A whole run takes ten seconds, and thirty percent of the time are fifteen: one run, not two."""
+    driver = drive(trials=3, seconds=52.0, epochs=10, finalists=1, refit=True)
+    record = driver.run()
+    (call,) = driver.executor.calls
+    assert record.finalists == ()
+    assert call["seeds_and_weights"] == []
+    assert call["refit"] is not None
+    assert record.final is not None
+    assert "time allowed 1 x 0 of 1 x 3 runs" in driver.seen[-1].note
+
+
+def test_where_the_refit_alone_fails_a_finalist_is_trained_after_all(drive: Drive) -> None:
+    script = {"fails": lambda job: job.refit_epochs is not None, "failure": TrialResult(state=TrialState.FAILED)}
+    driver = drive(trials=3, seconds=52.0, epochs=10, finalists=1, refit=True, script=script)
+    record = driver.run()
+    assert len(record.finalists) == 1
+    assert record.final is not None
+    assert driver.executor.calls[0]["refit"] is None
 
 
 def test_the_deadline_leaves_time_for_the_refit(drive: Drive) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from automl.cli.options import Common, text_table
 from automl.home import Home
-from automl.results import FinalScore, StudyRecord, TrialState, describe_config, mean_and_spread
+from automl.results import StudyRecord, TrialState, describe_config, mean_and_spread
 
 _METRICS_A_LINE = 4
 
@@ -36,18 +36,17 @@ def _final_rows(record: StudyRecord) -> list[tuple[str, str]]:
         return [("test", "sealed; no finalists were trained")]
     metric = record.test_metric
     low, high = record.final.interval
-    values = tuple(metrics[metric] for metrics in record.final.seed_metrics)
-    mean, spread = mean_and_spread(values)
-    trained = record.finalist_values(record.best.number)
-    again, again_spread = mean_and_spread(trained)
+    validated = record.finalist_values(record.best.number)
+    tested = tuple(metrics[metric] for metrics in record.final.seed_metrics)
+    alone = ", on training rows alone" if record.final.is_refit else ""
     return [
-        ("re-trained", f"{metric} {again:.4f} ± {again_spread:.4f} on validation rows, {_seeds(trained)}"),
+        *_over_seeds("re-trained", metric, validated, " on validation rows,"),
         *_refit_rows(record),
         (
             "test",
             f"{metric} {record.final.metrics[metric]:.4f}, 95 % interval {low:.4f} to {high:.4f} (sealed rows)",
         ),
-        ("", f"{metric} {mean:.4f} ± {spread:.4f} {_seeds(values)}{_without_refit(record.final)}"),
+        *_over_seeds("", metric, tested, "", alone),
         *_other_metrics(record.final.metrics, metric),
     ]
 
@@ -69,9 +68,14 @@ def _refit_rows(record: StudyRecord) -> list[tuple[str, str]]:
     return [("refit", f"on training and validation rows, {len(record.refit.epochs)} epochs: the saved model")]
 
 
-def _without_refit(final: FinalScore) -> str:
-    """Say what the spread over seeds is of, where the saved model is another one."""
-    return ", on training rows alone" if final.is_refit else ""
+def _over_seeds(
+    label: str, metric: str, values: tuple[float, ...], where: str, which: str = ""
+) -> list[tuple[str, str]]:
+    """Return a row with mean and spread over fresh seeds; none where time allowed no re-training."""
+    if not values:
+        return []
+    mean, spread = mean_and_spread(values)
+    return [(label, f"{metric} {mean:.4f} ± {spread:.4f}{where} {_seeds(values)}{which}")]
 
 
 def _counts(record: StudyRecord) -> str:

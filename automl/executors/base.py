@@ -44,6 +44,10 @@ class Executor(Protocol):
     def running(self) -> Sequence[TrialJob]:
         """Jobs that have been submitted and have not ended."""
 
+    @property
+    def shares_cores(self) -> bool:
+        """True where `concentrate` gives fewer slots the cores of all."""
+
     def start(self) -> None:
         """Start the workers; returns before they are ready."""
 

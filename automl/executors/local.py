@@ -79,6 +79,11 @@ class LocalExecutor:
         return [worker.job for worker in self._workers if worker.job is not None]
 
     @property
+    def shares_cores(self) -> bool:
+        """True where `concentrate` gives fewer slots the cores of all: not on GPUs."""
+        return merge_slots(self._slots, 1) != self._slots
+
+    @property
     def process_ids(self) -> Sequence[int]:
         """Process ids of the workers, in the order of the slots."""
         return [worker.process.pid for worker in self._workers]

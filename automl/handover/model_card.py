@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import platform
 import re
 from collections.abc import Mapping
@@ -103,12 +104,13 @@ def _quality(record: StudyRecord) -> dict[str, Any]:
     if final is None or best is None or best.value is None:
         return {"score": None, "is_refit": False}
     metric = record.test_metric
-    mean, spread = mean_and_spread(tuple(one[metric] for one in final.seed_metrics))
+    tested = tuple(one[metric] for one in final.seed_metrics)
+    mean, spread = mean_and_spread(tested) if tested else (math.nan, math.nan)
     return {
         "metric": escape(metric),
         "score": final.metrics[metric],
         "interval": final.interval,
-        "seeds": len(final.seed_metrics),
+        "seeds": len(tested),
         "is_refit": final.is_refit,
         "mean": mean,
         "spread": spread,
@@ -131,7 +133,9 @@ def _search(record: StudyRecord) -> dict[str, Any]:
         "seconds": record.elapsed_seconds,
         "settings": [(name.replace("_", " "), escape(value)) for name, value in known],
         "config": [(escape(name), escape(value)) for name, value in _flat(config)],
-        "limit": f"The spread is that of {few} trainings on one split; another split may give another score.",
+        "limit": f"The spread is that of {few} trainings on one split; another split may give another score."
+        if few
+        else "The score is that of one training on one split; another seed or split may give another.",
     }
 
 

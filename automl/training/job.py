@@ -25,7 +25,7 @@ class TrialJob:
         checkpoint_folder: Where to keep what a resume goes on from; None to keep nothing.
         fold: With cross-validation, the only fold to train; None for all folds in lockstep.
         refit_epochs: Train on the validation rows too, for so many epochs of the `epochs` that schedules run over, and
-            save the weights of the last one; nothing validates then. None to validate.
+            save the weights after each; nothing validates then. None to validate.
     """
 
     number: int

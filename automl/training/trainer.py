@@ -142,7 +142,7 @@ class Trainer:
             ]
 
     def _is_to_be_kept(self, epoch: int) -> bool:
-        return epoch == (self._best_epoch(epoch) if self._job.refit_epochs is None else self.last_epoch)
+        return self._job.refit_epochs is not None or epoch == self._best_epoch(epoch)
 
     def _best_epoch(self, until: int) -> int:
         best = self._job.objective.counted_epoch(self._reports[:until])

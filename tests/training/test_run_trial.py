@@ -289,8 +289,10 @@ def test_a_refit_trains_on_the_validation_rows_too_and_keeps_its_last_weights(
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_a_refit_that_is_stopped_early_leaves_no_weights(digits: PreparedDataset, tmp_path: Path) -> None:
-    job = _job(refit_epochs=3, weights_path=tmp_path / "weights.npz")
-    _, result = _run(job, digits, decisions={2: STOP})
+def test_a_refit_that_is_stopped_leaves_the_weights_of_its_last_epoch(digits: PreparedDataset, tmp_path: Path) -> None:
+    _, result = _run(_job(refit_epochs=3, weights_path=tmp_path / "cut.npz"), digits, decisions={2: STOP})
     assert result.state is TrialState.PRUNED
-    assert not (tmp_path / "weights.npz").exists()
+    _run(_job(refit_epochs=2, weights_path=tmp_path / "whole.npz"), digits)
+    with np.load(tmp_path / "cut.npz") as cut, np.load(tmp_path / "whole.npz") as whole:
+        for name in whole.files:
+            np.testing.assert_allclose(cut[name], whole[name], atol=1e-6)
