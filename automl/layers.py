@@ -248,7 +248,7 @@ def output_layers(x: Any, spec: DatasetSpec, **arguments: Any) -> Any:
     """Return the model's output (a list where the dataset has several): a dense layer that fits each task.
 
     Args:
-        x: Features, shape (batch, features).
+        x: Features, shape (batch, features), that all outputs share; or a list of such, one an output.
         spec: The dataset.
         **arguments: Further arguments of each `keras.layers.Dense`, such as `kernel_regularizer`.
 
@@ -261,8 +261,9 @@ def output_layers(x: Any, spec: DatasetSpec, **arguments: Any) -> Any:
         return keras.Model(inputs, output_layers(x, spec))
         ```
     """
-    names = _output_names(spec)
-    heads = [_head(output, name, arguments)(x) for output, name in zip(spec.outputs, names, strict=True)]
+    features = x if isinstance(x, list) else [x] * len(spec.outputs)
+    parts = zip(spec.outputs, _output_names(spec), features, strict=True)
+    heads = [_head(output, name, arguments)(one) for output, name, one in parts]
     return heads[0] if len(heads) == 1 else heads
 
 
