@@ -101,14 +101,33 @@ def weights_path(folder: Path, number: int, repeat: int) -> Path:
     return folder / "finalists" / f"{number:06d}-{repeat:02d}.npz"
 
 
-def refit_epochs(trained: Sequence[TrialRecord]) -> int:
-    """Return for how many epochs a config is refit: the median of the best epochs of its trainings."""
-    return max(1, round(median(one.best_epoch or 1 for one in trained)))
+def whole_trainings(trial: TrialRecord, retrained: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the trainings of a config that ended by themselves, and so know its best epoch.
+
+    Args:
+        trial: The trial of the search, which is returned where no re-training will do.
+        retrained: Its re-trainings.
+    """
+    return [one for one in (retrained or [trial]) if _is_whole(one)] or [one for one in [trial] if _is_whole(one)]
 
 
-def refit_seconds(trained: Sequence[TrialRecord], record: StudyRecord, slots: Slots) -> float:
-    """Predict the wall-clock seconds of refitting a config, from its trainings."""
-    return _refit_seconds(trained, refit_epochs(trained), record, slots)
+def refit_epochs(whole: Sequence[TrialRecord]) -> int:
+    """Return for how many epochs a config is refit: the median of the best epochs of its whole trainings."""
+    return max(1, round(median(one.best_epoch or 1 for one in whole)))
+
+
+def refit_seconds(
+    whole: Sequence[TrialRecord], record: StudyRecord, slots: Slots, *, measured: Sequence[TrialRecord] = ()
+) -> float:
+    """Predict the wall-clock seconds of refitting a config.
+
+    Args:
+        whole: Its whole trainings.
+        record: The study.
+        slots: Where trainings run.
+        measured: Its latest trainings, whose epochs tell how fast the machine is now; by default those of `whole`.
+    """
+    return _refit_seconds(measured or whole, refit_epochs(whole), record, slots)
 
 
 def _options(top: tuple[TrialRecord, ...], slots: Slots, closing: float, record: StudyRecord) -> Iterator[Plan]:
@@ -116,10 +135,11 @@ def _options(top: tuple[TrialRecord, ...], slots: Slots, closing: float, record:
     fewer = [(top, seeds) for seeds in range(SEEDS, 0, -1)]
     fewer += [(top[:count], 1) for count in range(len(top) - 1, 0, -1)]
     if record.settings.get("refit"):
-        # A trial that was stopped does not know its best epoch, and needs a re-training to find it.
-        whole = [trial for trial in top if trial.state is TrialState.COMPLETE][:1]
+        # One run of one config chooses nothing; but a trial that was stopped needs it to know its best epoch.
+        whole = [trial for trial in top if _is_whole(trial)][:1]
         for configs, seeds in [*fewer, *[((trial,), 0) for trial in whole]]:
-            yield _plan(configs, seeds, slots, closing, record, refits=True)
+            if (configs, seeds) != (tuple(whole), 1):
+                yield _plan(configs, seeds, slots, closing, record, refits=True)
     for configs, seeds in fewer:
         yield _plan(configs, seeds, slots, closing, record, refits=False)
 
@@ -174,12 +194,16 @@ def _whole_epochs(trial: TrialRecord, record: StudyRecord) -> int:
     """Predict a re-training: a stopped trial would have gone on for as long as the longest complete one."""
     complete = [len(one.epochs) for one in record.trials if one.state is TrialState.COMPLETE and one.epochs]
     usual = max(complete, default=int(record.settings["epochs"]))
-    return len(trial.epochs) if trial.state is TrialState.COMPLETE else max(len(trial.epochs), usual)
+    return len(trial.epochs) if _is_whole(trial) else max(len(trial.epochs), usual)
+
+
+def _is_whole(trial: TrialRecord) -> bool:
+    return trial.state is TrialState.COMPLETE
 
 
 def _reserved_for_refit(trial: TrialRecord, record: StudyRecord, slots: Slots) -> float:
     """Return what a refit may take, and the epoch by which the finalists before it may end late."""
-    epochs = refit_epochs([trial]) if trial.state is TrialState.COMPLETE else _whole_epochs(trial, record)
+    epochs = refit_epochs([trial]) if _is_whole(trial) else _whole_epochs(trial, record)
     return _refit_seconds([trial], epochs, record, slots) + max(report.seconds for report in trial.epochs)
 
 

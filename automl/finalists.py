@@ -63,21 +63,21 @@ def finalist_job(trial: TrialRecord, repeat: int, record: StudyRecord) -> TrialJ
     )
 
 
-def refit_job(trial: TrialRecord, trained: Sequence[TrialRecord], record: StudyRecord) -> TrialJob:
+def refit_job(trial: TrialRecord, whole: Sequence[TrialRecord], record: StudyRecord) -> TrialJob:
     """Return the job that trains a config on all rows that are not sealed, for as long as was best without some.
 
     Args:
         trial: The winner.
-        trained: Its re-trainings, the best first, whose seed is taken; where there is none, the trial itself.
+        whole: Its whole trainings, the best first, whose seed is taken.
         record: The study.
     """
     return replace(
         finalist_job(trial, 0, record),
-        seed=trained[0].seed,
+        seed=whole[0].seed,
         weights_path=weights_path(record.folder, trial.number, _REFIT),
         checkpoint_folder=checkpoint_folder(record.folder, trial.number, _REFIT),
         fold=None,
-        refit_epochs=refit_epochs(trained),
+        refit_epochs=refit_epochs(whole),
     )
 
 

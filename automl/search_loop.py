@@ -28,6 +28,7 @@ from automl.finalist_plan import (
     plan_finalists,
     refit_seconds,
     weights_path,
+    whole_trainings,
 )
 from automl.finalists import choose_winner, finalist_jobs, refit_job, score_on_test
 from automl.records import Decision, EpochReport, FailureReason, TrialRecord, TrialResult, TrialState
@@ -37,6 +38,7 @@ from automl.tracking.base import Tracker
 from automl.training.checkpoint import checkpoint_folder, discard, discard_all
 from automl.training.job import TrialJob
 
+_NO_REFIT = "time allowed no refit on training and validation rows"
 _TICK_SECONDS = 0.25
 _NEWS_SECONDS = 0.25  # between two looks of tracker and progress at the study
 _NEWS_SHARE = 0.05  # of a processor that looks may take: a live table costs more as trials pile up
@@ -102,7 +104,6 @@ class SearchLoop:
         self._repeats: dict[int, int] = {}  # of finalists, by the job's seed
         self._is_pausing = False
         self._plan = Plan(configs=(), seeds=0, seconds=0.0)
-        self._reserve_seconds = 0.0  # what finalists, or the refit, leave of the time
         self._refit_note = ""
         self._is_exhausted = False
         self._news_due = self._spend_due = self._plan_due = 0.0
@@ -139,6 +140,10 @@ class SearchLoop:
         exhausted = "the space is exhausted: every config has been tried" if self._is_exhausted else ""
         shortened = self._plan.shortened if self._phase != "search" else ""
         return "; ".join(note for note in (exhausted, shortened, self._refit_note) if note)
+
+    @property
+    def _closing_seconds(self) -> float:
+        return closing_seconds(self._study.settings.seconds)
 
     def _seconds_left(self, reserve: float) -> float:
         budget = self._study.settings.seconds
@@ -235,8 +240,7 @@ class SearchLoop:
         return died or event.result.state is TrialState.PAUSED
 
     def _planned(self, seconds: float) -> Plan:
-        closing = closing_seconds(self._study.settings.seconds)
-        return plan_finalists(self._study.record, slots=self._slots, seconds=seconds, closing=closing)
+        return plan_finalists(self._study.record, slots=self._slots, seconds=seconds, closing=self._closing_seconds)
 
     @property
     def _slots(self) -> Slots:
@@ -249,9 +253,8 @@ class SearchLoop:
 
     def _train_finalists(self) -> None:
         self._phase = "finalists"
-        closing = closing_seconds(self._study.settings.seconds)
         # What the search reserved still holds where its last epochs took a little of it: late finalists are stopped.
-        self._plan = self._planned(max(self._seconds_left(0.0), self._plan.seconds, closing))
+        self._plan = self._planned(max(self._seconds_left(0.0), self._plan.seconds, self._closing_seconds))
         self._retrain_finalists()
 
     def _retrain_finalists(self) -> None:
@@ -263,12 +266,10 @@ class SearchLoop:
         self._repeats = {job.seed: repeat for repeat, job in waiting}
         if waiting and self._plan.seconds > CONCENTRATE_SECONDS:
             self._executor.concentrate(len(waiting))
-        closing = closing_seconds(self._study.settings.seconds)
-        self._retrain([job for _, job in waiting], closing + self._plan.refit_seconds)
+        self._retrain([job for _, job in waiting], self._closing_seconds + self._plan.refit_seconds)
 
     def _retrain(self, waiting: list[TrialJob], reserve_seconds: float) -> None:
-        """Run re-trainings, each told to stop where no more than the reserve is left of the time."""
-        self._reserve_seconds = reserve_seconds
+        """Run re-trainings; none begins where no more than the reserve is left of the time."""
         while True:
             while waiting and self._has_free_slot and (self._seconds_left(reserve_seconds) > 0 or not self._has_any()):
                 job = waiting.pop(0)
@@ -276,16 +277,15 @@ class SearchLoop:
                 self._executor.submit(job)
             if not self._executor.running:
                 return
-            for event in self._wait(self._seconds_left(reserve_seconds) + self._mercy_seconds()):
+            for event in self._wait(self._seconds_left(self._closing_seconds) + self._mercy_seconds()):
                 self._take_up(event)
 
     def _take_up_finalist(self, event: Event) -> None:
         job = event.job
         if isinstance(event, Reported):
             self._finalists[job.seed] = _with_epoch(self._finalists[job.seed], event.report)
-            late = self._seconds_left(self._reserve_seconds) <= 0
             self._stopped_by[job.seed] = "deadline"
-            self._answer(job, Decision.STOP if late else Decision.CONTINUE)
+            self._answer(job, Decision.STOP if self._is_late(self._finalists[job.seed]) else Decision.CONTINUE)
             return
         finalist = self._finalists.pop(job.seed)
         if self._goes_on_later(event):
@@ -296,6 +296,15 @@ class SearchLoop:
         else:
             self._study.keep_finalist(job.number, self._repeats[job.seed], ended)
         discard(job.checkpoint_folder)
+
+    def _is_late(self, running: TrialRecord) -> bool:
+        """Return True where a re-training must end: at the deadline, or where the refit just fits into what is left."""
+        seconds_left = self._seconds_left(self._closing_seconds)
+        if seconds_left <= 0 or self._phase == "refit" or seconds_left > self._plan.refit_seconds:
+            return seconds_left <= 0
+        trial = next(one for one in self._study.record.trials if one.number == running.number)
+        whole = whole_trainings(trial, [one for one, _ in self._trained_finalists() if one.number == trial.number])
+        return bool(whole) and refit_seconds(whole, self._study.record, self._slots, measured=[running]) <= seconds_left
 
     def _has_any(self) -> bool:
         """Return True when a finalist is trained or running: one always is, so that no search ends without a model."""
@@ -334,20 +343,25 @@ class SearchLoop:
     def _refit(self, trial: TrialRecord, retrained: list[TrialRecord]) -> tuple[int, Path] | None:
         """Train a config on all rows that are not sealed, and return seed and weights; None where nothing came of it.
 
-        One that the deadline cuts is worth less than a re-training that is whole, and more than nothing.
+        One that the deadline cuts is worth less than a re-training, and more than nothing.
         """
-        job = refit_job(trial, retrained or [trial], self._study.record)
+        whole = whole_trainings(trial, retrained)
+        if not self._study.settings.refit:
+            return None
+        if not whole:
+            self._refit_note = _NO_REFIT
+            return None
+        job = refit_job(trial, whole, self._study.record)
         assert job.weights_path is not None
-        if self._study.settings.refit and not (self._study.record.refit and job.weights_path.exists()):
-            closing = closing_seconds(self._study.settings.seconds)
-            predicted = refit_seconds(retrained or [trial], self._study.record, self._slots)
-            if retrained and predicted > self._seconds_left(closing):
-                self._refit_note = "time allowed no refit on training and validation rows"
+        if self._study.record.refit is None or not job.weights_path.exists():
+            predicted = refit_seconds(whole, self._study.record, self._slots, measured=retrained)
+            if retrained and predicted > self._seconds_left(self._closing_seconds):
+                self._refit_note = _NO_REFIT
                 return None
             self._phase = "refit"
             if predicted > CONCENTRATE_SECONDS:
                 self._executor.concentrate(1)
-            self._retrain([job], closing)
+            self._retrain([job], self._closing_seconds)
         refit = self._study.record.refit
         if refit is None:
             return None

@@ -19,6 +19,7 @@ from automl.finalist_plan import (
     refit_epochs,
     refit_seconds,
     weights_path,
+    whole_trainings,
 )
 from automl.finalists import choose_winner, finalist_jobs, refit_job
 from automl.objective import Objective
@@ -229,22 +230,37 @@ def test_a_plan_reserves_time_for_the_refit_and_drops_it_last(study: Make) -> No
     everything = plan_finalists(record, slots=Slots(1), seconds=math.inf)
     assert everything.refit_seconds == pytest.approx(refit)
     assert everything.seconds == pytest.approx(CLOSING_SECONDS + 6 * _RUN + refit)
-    one_run = plan_finalists(record, slots=Slots(1), seconds=CLOSING_SECONDS + _RUN + refit + 0.01)
-    assert (len(one_run.configs), one_run.seeds, one_run.refit_seconds) == (1, 1, pytest.approx(refit))
-    alone = plan_finalists(record, slots=Slots(1), seconds=CLOSING_SECONDS + _RUN + refit - 0.01)
+    two_runs = plan_finalists(record, slots=Slots(1), seconds=CLOSING_SECONDS + 2 * _RUN + refit + 0.01)
+    assert (len(two_runs.configs), two_runs.seeds, two_runs.refit_seconds) == (2, 1, pytest.approx(refit))
+    alone = plan_finalists(record, slots=Slots(1), seconds=CLOSING_SECONDS + 2 * _RUN + refit - 0.01)
     assert ([trial.number for trial in alone.configs], alone.seeds) == ([1], 0)
     assert alone.seconds == pytest.approx(CLOSING_SECONDS + refit)
     too_short = plan_finalists(record, slots=Slots(1), seconds=CLOSING_SECONDS + refit - 0.01)
     assert (len(too_short.configs), too_short.seeds, too_short.refit_seconds) == (1, 1, 0.0)
 
 
-def test_a_config_that_was_stopped_in_the_search_is_not_refit_without_a_retraining(study: Make) -> None:
+def test_a_config_that_was_stopped_in_the_search_is_retrained_once_before_its_refit(study: Make) -> None:
     """Its best epoch is not known: four of ten epochs were trained."""
     record = study(_trial(0, 0.9, state=TrialState.PRUNED), settings={"refit": True, "finalists": 1})
     run, refit = 1.0 + 10 * 0.5, 1.0 + 10 * 0.5 * _GROWTH + 0.5
-    plan = plan_finalists(record, slots=Slots(1), seconds=CLOSING_SECONDS + run + refit - 0.01)
-    assert plan.seeds > 0
-    assert plan.refit_seconds == 0.0
+    plan = plan_finalists(record, slots=Slots(1), seconds=CLOSING_SECONDS + run + refit + 0.01)
+    assert (plan.seeds, plan.refit_seconds) == (1, pytest.approx(refit))
+    shorter = plan_finalists(record, slots=Slots(1), seconds=CLOSING_SECONDS + run + refit - 0.01)
+    assert shorter.seeds > 0
+    assert shorter.refit_seconds == 0.0
+
+
+def test_trainings_that_were_cut_do_not_tell_the_best_epoch() -> None:
+    trial, cut = _trial(0, 0.9), _trial(0, 0.8, state=TrialState.PRUNED)
+    assert whole_trainings(trial, []) == [trial]
+    assert whole_trainings(trial, [cut]) == [trial]
+    assert whole_trainings(trial, [cut, trial, trial]) == [trial, trial]
+    assert whole_trainings(cut, [cut]) == []
+
+
+def test_a_refit_is_predicted_by_how_fast_the_machine_was_last(four: StudyRecord) -> None:
+    slow = replace(four.trials[2], epochs=(EpochReport(epoch=1, metrics={}, seconds=2.0),))
+    assert refit_seconds([four.trials[2]], four, Slots(1), measured=[slow]) == pytest.approx(1.0 + 2.0 * _GROWTH)
 
 
 def test_long_trainings_that_are_fewer_than_the_slots_get_the_cores_of_all() -> None:

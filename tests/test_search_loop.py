@@ -648,3 +648,18 @@ def test_a_larger_budget_refits_anew(drive: Drive) -> None:
         again.executor.submitted[-1].seed,
         again.executor.submitted[-1].weights_path,
     )
+
+
+def test_a_slow_machine_costs_the_refit_before_it_costs_the_finalists(drive: Drive) -> None:
+    """Re-trainings take four times as long as foreseen: they take the refit's time rather than be cut for it."""
+    driver = drive(trials=4, seconds=100.0, epochs=10, finalists=2, refit=True)
+
+    def slows(job: TrialJob) -> bool:
+        driver.executor.epoch_seconds = 4.0 if job.weights_path is not None else 1.0
+        return False
+
+    driver.executor.hangs = slows
+    record = driver.run()
+    assert any(one.state is TrialState.COMPLETE for one in record.finalists)
+    assert driver.executor.calls[0]["refit"] is None
+    assert record.final is not None
