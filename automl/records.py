@@ -42,13 +42,13 @@ class TrialState(StrEnum):
 class FailureReason(StrEnum):
     """Why a trial failed."""
 
-    NAN = "nan"
-    OOM = "oom"
-    TIMEOUT = "timeout"
-    CRASHED = "crashed"
-    INVALID_MODEL = "invalid_model"
-    DATA = "data"
-    INTERRUPTED = "interrupted"
+    NAN = "nan"  # a loss or the objective was not finite
+    OOM = "oom"  # memory ran out, the machine's or a GPU's
+    TIMEOUT = "timeout"  # it took longer than a trial may
+    CRASHED = "crashed"  # training raised an error, or its process died
+    INVALID_MODEL = "invalid_model"  # the config gives no model that could be trained
+    DATA = "data"  # the prepared dataset cannot be read
+    INTERRUPTED = "interrupted"  # somebody told its process to end
     DUPLICATE = "duplicate"
 
 
@@ -89,6 +89,8 @@ class TrialResult:
         parameter_count: Trainable and non-trainable weights of the model; 0 where none was built.
         compile_seconds: Wall-clock time of building, tracing and compiling.
         resident_memory_bytes: Resident memory of the worker when the trial ended.
+        wall_seconds: Wall-clock time from when its worker began it in this session to its end; 0 where it never did.
+        is_transient: For `FAILED`: the surroundings may be at fault, so that it may go well when it is run again.
     """
 
     state: TrialState
@@ -97,6 +99,8 @@ class TrialResult:
     parameter_count: int = 0
     compile_seconds: float = 0.0
     resident_memory_bytes: int = 0
+    wall_seconds: float = 0.0
+    is_transient: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON values."""

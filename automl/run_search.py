@@ -64,6 +64,7 @@ def search(
     name: str | None = None,
     enqueue: Sequence[Mapping[str, Any]] = (),
     finalists: int = 3,
+    trial_timeout: str | float | None = None,
     narrow: Mapping[str, Setting] | None = None,
     target: str | Sequence[str] | None = None,
     task: str | Sequence[str] | None = None,
@@ -106,6 +107,8 @@ def search(
         name: Name of the study; by default `<dataset>-<space>-NNN`.
         enqueue: Whole or partial configs to be tried first; what they leave open is sampled.
         finalists: Configs that are re-trained on fresh seeds; 0: no re-training, no sealed test, no final model.
+        trial_timeout: Wall-clock time that a trial may take, as for `time`; one that takes longer fails, even where it
+            hangs within an epoch.
         narrow: Parameters to fix or restrict, as for `SearchSpace.narrow`.
         target: Target column of a table, or several: a sequence, or one text with commas.
         task: `regression`, `binary`, `multiclass` or `multilabel`, where it should not be inferred; several give an
@@ -150,6 +153,7 @@ def search(
         seed=_not_negative("seed", seed),
         split_seed=_not_negative("split-seed", split_seed),
         finalists=_not_negative("finalists", finalists),
+        trial_timeout_seconds=None if trial_timeout is None else parse_seconds(trial_timeout, "trial-timeout"),
         workers=None if workers == "auto" else workers,
         backend=check_backend(backend),
         is_default_budget=trials is None and time is None,
@@ -276,8 +280,12 @@ def resume(
         return _run(opened, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
 
 
-def parse_seconds(text: str | float) -> float:
+def parse_seconds(text: str | float, option: str = "time") -> float:
     """Return a duration in seconds: a number of seconds, or a text such as `"90s"`, `"10m"`, `"1h30m"`.
+
+    Args:
+        text: The duration.
+        option: What an error calls it.
 
     Raises:
         RequestError: It is no positive duration.
@@ -291,7 +299,7 @@ def parse_seconds(text: str | float) -> float:
     except (ValueError, TypeError):
         seconds = float("nan")
     if not 0 < seconds < float("inf"):
-        raise RequestError(f"--time takes a duration such as 90s, 10m or 1h30m, received {text!r}")
+        raise RequestError(f"--{option} takes a duration such as 90s, 10m or 1h30m, received {text!r}")
     return seconds
 
 

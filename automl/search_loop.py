@@ -5,6 +5,7 @@ First the search, then the finalists, then the sealed test. Nothing here knows w
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -42,6 +43,7 @@ _NEWS_SHARE = 0.05  # of a processor that looks may take: a live table costs mor
 _PLAN_SECONDS = 1.0  # between two predictions of what the finalists will take
 _PAUSE_SECONDS = 3.0  # what running epochs are given to end when the loop is interrupted
 _GRACE_SECONDS = 5.0  # what a running epoch is given after the deadline before its worker is ended
+_TIMEOUT_GRACE_SECONDS = 2.0  # what an epoch is given to end after the trial's timeout before its worker is ended
 _SPEND_SECONDS = 5.0  # between two notes of the time spent: what a killed driver forgets at most
 
 Phase = Literal["search", "finalists", "test", "done"]
@@ -97,6 +99,7 @@ class SearchLoop:
         self._started = started - study.record.elapsed_seconds
         self._phase: Phase = "search"
         self._stopped_by: dict[int, str] = {}  # by the job's seed: finalists share numbers
+        self._spent: dict[int, float] = {}  # seconds that earlier epochs took, by the job's seed
         self._finalists: dict[int, TrialRecord] = {}
         self._repeats: dict[int, int] = {}  # of finalists, by the job's seed
         self._is_pausing = False
@@ -148,6 +151,7 @@ class SearchLoop:
                 break
             for event in self._wait(self._seconds_left(self._plan.seconds)):
                 self._take_up(event)
+            self._end_overdue()
         self._study.drop_prefetched()
 
     def _submit_trials(self) -> None:
@@ -156,9 +160,39 @@ class SearchLoop:
             trial = self._study.ask()
             self._is_exhausted = trial is None
             if trial is not None:
-                self._executor.submit(self._job(trial))
+                self._submit(self._job(trial), spent=sum(report.seconds for report in trial.epochs))
         if not self._has_free_slot and self._may_ask():
             self._study.prefetch()
+
+    def _submit(self, job: TrialJob, *, spent: float = 0.0) -> None:
+        """Let a job run; `spent` are seconds that went into its epochs before."""
+        self._spent[job.seed] = spent
+        self._executor.submit(job)
+
+    def _overdue_seconds(self, job: TrialJob) -> float:
+        """Return by how much a running trial exceeds what a trial may take; negative while it does not."""
+        limit = self._study.settings.trial_timeout_seconds
+        if limit is None:
+            return -math.inf
+        return self._spent[job.seed] + self._executor.training_seconds(job) - limit
+
+    def _end_overdue(self) -> None:
+        """End trials that take too long and do not end at an epoch's end: they may hang."""
+        for job in self._executor.running:
+            if self._overdue_seconds(job) > _TIMEOUT_GRACE_SECONDS:
+                ended = TrialResult(state=TrialState.PRUNED)
+                # What was told to stop before has ended by that, whatever it has been doing since.
+                self._executor.abandon(job, ended if job.seed in self._stopped_by else self._timed_out(ended))
+
+    def _timed_out(self, ended: TrialResult) -> TrialResult:
+        message = f"it took longer than --trial-timeout allows: {self._study.settings.trial_timeout_seconds:g} s"
+        return replace(ended, state=TrialState.FAILED, reason=FailureReason.TIMEOUT.value, message=message)
+
+    def _stop_reason(self, job: TrialJob, reserve: float) -> str:
+        """Return why a trial must not go on, whatever its scheduler says; empty where it may."""
+        if self._seconds_left(reserve) <= 0:
+            return "deadline"
+        return FailureReason.TIMEOUT.value if self._overdue_seconds(job) > 0 else ""
 
     def _take_up(self, event: Event) -> None:
         if self._phase == "finalists":
@@ -200,16 +234,15 @@ class SearchLoop:
     def _decide(self, event: Reported) -> None:
         job = event.job
         decision = self._study.report(job.number, event.report)
-        if self._seconds_left(self._plan.seconds) <= 0:
-            decision = Decision.STOP
-            self._stopped_by[job.seed] = "deadline"
-        elif decision is Decision.STOP:
-            self._stopped_by[job.seed] = "scheduler"
-        self._answer(job, decision)
+        reason = self._stop_reason(job, self._plan.seconds) or ("scheduler" if decision is Decision.STOP else "")
+        self._answer(job, stopped_by=reason)
 
-    def _answer(self, job: TrialJob, decision: Decision) -> None:
-        goes_on = decision is Decision.CONTINUE
-        self._executor.decide(job, Decision.PAUSE if goes_on and self._is_pausing else decision)
+    def _answer(self, job: TrialJob, *, stopped_by: str) -> None:
+        if stopped_by:
+            self._stopped_by[job.seed] = stopped_by
+            self._executor.decide(job, Decision.STOP)
+        else:
+            self._executor.decide(job, Decision.PAUSE if self._is_pausing else Decision.CONTINUE)
 
     def _end(self, event: Ended) -> None:
         if self._goes_on_later(event):
@@ -238,7 +271,9 @@ class SearchLoop:
     def _reasoned(self, event: Ended) -> TrialResult:
         if event.result.state is not TrialState.PRUNED or event.result.reason:
             return event.result
-        return replace(event.result, reason=self._stopped_by.pop(event.job.seed, "scheduler"))
+        reason = self._stopped_by.pop(event.job.seed, "scheduler")
+        is_late = reason == FailureReason.TIMEOUT
+        return self._timed_out(event.result) if is_late else replace(event.result, reason=reason)
 
     def _train_finalists(self) -> None:
         self._phase = "finalists"
@@ -258,19 +293,19 @@ class SearchLoop:
             while waiting and self._has_free_slot and (self._seconds_left(closing) > 0 or not self._has_any()):
                 job = waiting.pop(0)[1]
                 self._finalists[job.seed] = _running(job)
-                self._executor.submit(job)
+                self._submit(job)
             if not self._executor.running:
                 return
             for event in self._wait(self._seconds_left(closing) + self._mercy_seconds()):
                 self._take_up(event)
+            self._end_overdue()
 
     def _take_up_finalist(self, event: Event) -> None:
         job = event.job
         if isinstance(event, Reported):
             self._finalists[job.seed] = _with_epoch(self._finalists[job.seed], event.report)
-            late = self._seconds_left(closing_seconds(self._study.settings.seconds)) <= 0
-            self._stopped_by[job.seed] = "deadline"
-            self._answer(job, Decision.STOP if late else Decision.CONTINUE)
+            reserve = closing_seconds(self._study.settings.seconds)
+            self._answer(job, stopped_by=self._stop_reason(job, reserve))
             return
         finalist = self._finalists.pop(job.seed)
         if not self._goes_on_later(event):

@@ -25,6 +25,7 @@ class SearchSettings:
         seed: Seed of proposals, weights, dropout and shuffling.
         split_seed: Seed of the split, for the record.
         finalists: Configs that are re-trained on fresh seeds; 0 for none.
+        trial_timeout_seconds: Wall-clock seconds that a trial may take, over all resumes; None for no such bound.
         workers: Worker processes, or None to choose by the machine.
         backend: What Keras runs on in the workers.
         is_default_budget: Neither bound was asked for: the first one that is given later replaces both.
@@ -40,6 +41,7 @@ class SearchSettings:
     seed: int = 0
     split_seed: int = 0
     finalists: int = 3
+    trial_timeout_seconds: float | None = None
     workers: int | None = None
     backend: str = "tensorflow"
     is_default_budget: bool = False

@@ -6,7 +6,7 @@ No model is trained: the executor plays curves that follow from each config, on 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Clock:
 @dataclass
 class _Run:
     job: TrialJob
+    began: float
     epoch: int = 0
     decision: Decision | None = Decision.CONTINUE
 
@@ -86,7 +87,7 @@ class ScriptedExecutor:
     def submit(self, job: TrialJob) -> None:
         assert len(self._runs) < self.slot_count
         self.submitted.append(job)
-        self._runs.append(_Run(job))
+        self._runs.append(_Run(job, self.clock.seconds))
         self.most_at_once = max(self.most_at_once, len(self._runs))
 
     def concentrate(self, slots: int) -> None:
@@ -101,6 +102,12 @@ class ScriptedExecutor:
 
     def abandon(self, job: TrialJob, result: TrialResult) -> None:
         self._end(next(run for run in self._runs if run.job is job), result)
+
+    def is_stopped(self, job: TrialJob) -> bool:
+        return any(run.job is job and run.decision is Decision.STOP for run in self._runs)
+
+    def training_seconds(self, job: TrialJob) -> float:
+        return next(self.clock.seconds - run.began for run in self._runs if run.job is job)
 
     def wait(self, timeout_seconds: float) -> list[Event]:
         self.clock.seconds += self.epoch_seconds
@@ -146,7 +153,7 @@ class ScriptedExecutor:
 
     def _end(self, run: _Run, result: TrialResult) -> None:
         self._runs.remove(run)
-        self._waiting.append(Ended(run.job, result))
+        self._waiting.append(Ended(run.job, replace(result, wall_seconds=self.clock.seconds - run.began)))
 
 
 class RememberingTracker:

@@ -87,6 +87,55 @@ def test_no_epoch_before_the_deadline_says_so(drive: Drive) -> None:
         driver.run()
 
 
+def test_a_trial_that_takes_too_long_fails_at_the_end_of_its_epoch(drive: Drive) -> None:
+    driver = drive(trials=2, epochs=9, trial_timeout_seconds=4.0)
+    with pytest.raises(NoUsableModelError, match="most often timeout"):
+        driver.run()
+    first = driver.study.record.trials[0]
+    assert (first.state, first.reason, len(first.epochs)) == (TrialState.FAILED, "timeout", 5)
+    assert first.message == "it took longer than --trial-timeout allows: 4 s"
+
+
+def test_a_trial_that_hangs_is_ended_and_others_go_on(drive: Drive) -> None:
+    hangs = {"hangs": lambda job: job.number == 1, "slot_count": 2}
+    record = drive(trials=4, trial_timeout_seconds=6.0, script=hangs).run()
+    states = [(trial.state, trial.reason) for trial in record.trials]
+    assert states == [(TrialState.COMPLETE, "epochs")] + [(TrialState.FAILED, "timeout")] + [states[0]] * 3
+
+
+def test_what_was_stopped_and_hangs_since_has_not_failed(drive: Drive) -> None:
+    """The scheduler stopped it; in the epoch that its worker has begun meanwhile it hangs."""
+    driver = drive(trials=12, scheduler="asha", epochs=9, trial_timeout_seconds=20.0)
+    driver.executor.hangs = lambda job: driver.executor.is_stopped(job)
+    record = driver.run()
+    assert record.count(TrialState.PRUNED) > 0
+    assert record.count(TrialState.FAILED) == 0
+
+
+def test_seconds_of_earlier_sessions_count_for_the_timeout(drive: Drive) -> None:
+    calls = iter(range(100))
+    driver = drive(trials=1, epochs=9, trial_timeout_seconds=8.5)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(is_interrupted=lambda: next(calls) == 4)
+    again = driver.reopen()
+    with pytest.raises(NoUsableModelError):
+        again.run()
+    first = again.study.record.trials[0]
+    assert (first.reason, len(first.epochs)) == ("timeout", 5)
+
+
+def test_a_finalist_that_takes_too_long_still_scores(drive: Drive) -> None:
+    driver = drive(trials=1, finalists=1, trial_timeout_seconds=20.0)
+
+    def hangs(job: TrialJob) -> bool:
+        return job.weights_path is not None and job.weights_path.exists()
+
+    driver.executor.hangs = hangs
+    record = driver.run()
+    assert {(one.state, one.reason, len(one.epochs)) for one in record.finalists} == {(TrialState.FAILED, "timeout", 1)}
+    assert record.final is not None
+
+
 def test_time_is_summed_over_resumes(drive: Drive) -> None:
     calls = iter(range(100))
     driver = drive(trials=None, seconds=20.0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -15,11 +17,13 @@ import pytest
 from contract import (
     DEADLINE,
     ExecutorContract,
+    blocking,
     epochs_of,
     finish,
     is_alive,
     make_build,
     make_job,
+    pid_written_to,
     result_of,
     wait_until,
     wait_until_reported,
@@ -71,6 +75,24 @@ class TestLocalExecutor(ExecutorContract):
         events = wait_until(executor, lambda _: not executor.running)
         assert epochs_of(events) == []
         assert result_of(events).state is TrialState.PRUNED
+
+    @pytest.mark.parametrize(
+        ("number", "reason"), [(signal.SIGHUP, "interrupted"), (signal.SIGSEGV, "crashed"), (signal.SIGKILL, "crashed")]
+    )
+    def test_a_signal_says_why_a_trial_ended(
+        self, executor: LocalExecutor, tmp_path: Path, number: signal.Signals, reason: str
+    ) -> None:
+        job = make_job(config=blocking(tmp_path))
+        executor.submit(job)
+        os.kill(pid_written_to(tmp_path / "fifo-pid"), number)
+        result = result_of(wait_until(executor, lambda _: not executor.running))
+        assert (result.state, result.reason, result.is_transient) == (TrialState.FAILED, reason, True)
+        assert number.name in result.message
+
+    def test_an_exit_is_a_crash_with_its_code(self, executor: LocalExecutor) -> None:
+        result = result_of(finish(executor, make_job(config={"mode": "exit"})))
+        assert (result.reason, result.is_transient) == ("crashed", True)
+        assert "exit code 3" in result.message
 
     def test_dead_workers_do_not_pile_up(self, executor: LocalExecutor) -> None:
         job = make_job()
