@@ -128,6 +128,8 @@ class TrialRecord:
         message: See `TrialResult.message`.
         parameter_count: See `TrialResult.parameter_count`.
         compile_seconds: See `TrialResult.compile_seconds`.
+        wall_seconds: See `TrialResult.wall_seconds`; of the run that ended it.
+        attempts: How earlier runs of it failed, after which it was run again.
     """
 
     number: int
@@ -141,6 +143,14 @@ class TrialRecord:
     message: str = ""
     parameter_count: int = 0
     compile_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    attempts: tuple[TrialResult, ...] = ()
+
+    @property
+    def lost_seconds(self) -> float:
+        """Wall-clock seconds of the runs that failed. What a retry found in a checkpoint is among them."""
+        failed = self.wall_seconds if self.state is TrialState.FAILED else 0.0
+        return failed + sum(attempt.wall_seconds for attempt in self.attempts)
 
     @property
     def seconds(self) -> float:
@@ -161,19 +171,22 @@ class TrialRecord:
             message=result.message,
             parameter_count=result.parameter_count,
             compile_seconds=result.compile_seconds,
+            wall_seconds=result.wall_seconds,
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""
         epochs = [report.to_json() for report in self.epochs]
+        attempts = [attempt.to_json() for attempt in self.attempts]
         shallow = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return shallow | {"state": self.state.value, "epochs": epochs}
+        return shallow | {"state": self.state.value, "epochs": epochs, "attempts": attempts}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> TrialRecord:
         """Read back what `to_json` gave."""
         epochs = tuple(EpochReport.from_json(report) for report in values["epochs"])
-        return cls(**{**values, "state": TrialState(values["state"]), "epochs": epochs})
+        attempts = tuple(TrialResult.from_json(attempt) for attempt in values.get("attempts", ()))
+        return cls(**{**values, "state": TrialState(values["state"]), "epochs": epochs, "attempts": attempts})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -285,6 +285,8 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         "best_epoch": trial.best_epoch,
         "epochs": len(trial.epochs),
         "seconds": trial.seconds,
+        "attempts": len(trial.attempts) + (trial.state is not TrialState.WAITING),
+        "lost_seconds": trial.lost_seconds,
         "parameter_count": trial.parameter_count,
         **{f"config.{name}": value for name, value in flatten(trial.config).items()},
     }

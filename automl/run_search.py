@@ -65,6 +65,7 @@ def search(
     enqueue: Sequence[Mapping[str, Any]] = (),
     finalists: int = 3,
     trial_timeout: str | float | None = None,
+    retries: int = 1,
     narrow: Mapping[str, Setting] | None = None,
     target: str | Sequence[str] | None = None,
     task: str | Sequence[str] | None = None,
@@ -109,6 +110,8 @@ def search(
         finalists: Configs that are re-trained on fresh seeds; 0: no re-training, no sealed test, no final model.
         trial_timeout: Wall-clock time that a trial may take, as for `time`; one that takes longer fails, even where it
             hangs within an epoch.
+        retries: How often a trial is run again whose worker died, or that was short of memory beside others; it goes
+            on from its last checkpoint.
         narrow: Parameters to fix or restrict, as for `SearchSpace.narrow`.
         target: Target column of a table, or several: a sequence, or one text with commas.
         task: `regression`, `binary`, `multiclass` or `multilabel`, where it should not be inferred; several give an
@@ -153,6 +156,7 @@ def search(
         seed=_not_negative("seed", seed),
         split_seed=_not_negative("split-seed", split_seed),
         finalists=_not_negative("finalists", finalists),
+        retries=_not_negative("retries", retries),
         trial_timeout_seconds=None if trial_timeout is None else parse_seconds(trial_timeout, "trial-timeout"),
         workers=None if workers == "auto" else workers,
         backend=check_backend(backend),

@@ -30,6 +30,7 @@ from automl.finalists import (
     weights_path,
 )
 from automl.records import Decision, EpochReport, FailureReason, TrialRecord, TrialResult, TrialState
+from automl.retries import Retries, must_be_alone
 from automl.study.study import Study
 from automl.study_record import StudyRecord
 from automl.tracking.base import Tracker
@@ -101,8 +102,10 @@ class SearchLoop:
         self._stopped_by: dict[int, str] = {}  # by the job's seed: finalists share numbers
         self._spent: dict[int, float] = {}  # seconds that earlier epochs took, by the job's seed
         self._finalists: dict[int, TrialRecord] = {}
+        self._waiting: list[tuple[TrialJob, TrialRecord]] = []  # finalists that are not begun, or run again
         self._repeats: dict[int, int] = {}  # of finalists, by the job's seed
         self._is_pausing = False
+        self._retries = Retries()
         self._plan = Plan(configs=(), seeds=0, seconds=0.0)
         self._is_exhausted = False
         self._news_due = self._spend_due = self._plan_due = 0.0
@@ -152,17 +155,33 @@ class SearchLoop:
             for event in self._wait(self._seconds_left(self._plan.seconds)):
                 self._take_up(event)
             self._end_overdue()
+        for trial in self._retries.drain():  # there is no time left for them
+            self._study.tell(trial.number, replace(trial.attempts[-1], wall_seconds=0.0))
         self._study.drop_prefetched()
 
     def _submit_trials(self) -> None:
         """Fill every slot; then choose the next trial while they train, rather than while one of them waits for it."""
-        while not self._is_exhausted and self._has_free_slot and self._may_ask():
-            trial = self._study.ask()
-            self._is_exhausted = trial is None
-            if trial is not None:
-                self._submit(self._job(trial), spent=sum(report.seconds for report in trial.epochs))
+        while self._has_free_slot and (trial := self._next_trial()) is not None:
+            self._submit(self._job(trial), spent=sum(report.seconds for report in trial.epochs))
         if not self._has_free_slot and self._may_ask():
             self._study.prefetch()
+
+    def _next_trial(self) -> TrialRecord | None:
+        """Return what a free slot runs now: a trial that is to be run again, or a new one; None for neither."""
+        if self._seconds_left(self._plan.seconds) <= 0:
+            return None
+        running = [job.number for job in self._executor.running]
+        trial = self._retries.take(running)
+        if trial is not None or self._retries.holds_back(running):
+            return trial
+        if self._is_exhausted or not self._may_ask():
+            return None
+        trial = self._study.ask()
+        self._is_exhausted = trial is None
+        if trial is None or not must_be_alone(trial):
+            return trial
+        self._retries.add(trial)  # the driver died while it waited
+        return self._retries.take(running)
 
     def _submit(self, job: TrialJob, *, spent: float = 0.0) -> None:
         """Let a job run; `spent` are seconds that went into its epochs before."""
@@ -212,7 +231,7 @@ class SearchLoop:
 
     def _may_ask(self) -> bool:
         """Return True while the budget has a trial more than those that are running, should all of them count."""
-        settings, running = self._study.settings, len(self._executor.running)
+        settings, running = self._study.settings, len(self._executor.running) + len(self._retries)
         if self._study.failed >= settings.failure_limit:
             return False
         if settings.trials is not None and self._study.counted + running >= settings.trials:
@@ -247,6 +266,9 @@ class SearchLoop:
     def _end(self, event: Ended) -> None:
         if self._goes_on_later(event):
             return
+        if self._may_retry(event, self._study.trial(event.job.number)):
+            self._retries.add(self._study.retry(event.job.number, event.result))
+            return
         self._study.tell(event.job.number, self._reasoned(event))
         discard(event.job.checkpoint_folder)
         now = time.monotonic()
@@ -256,12 +278,16 @@ class SearchLoop:
             plan = self._planned(share)
             self._plan = replace(plan, seconds=min(plan.seconds, share))
 
+    def _may_retry(self, event: Ended, trial: TrialRecord) -> bool:
+        """Return True where running a trial again may help, and is allowed."""
+        return event.result.is_transient and len(trial.attempts) < self._study.settings.retries
+
     def _goes_on_later(self, event: Ended) -> bool:
         """Return True for a trial that stays one that was running, for the next driver.
 
         What interrupts the driver may end its workers too: a scheduler that ends a whole job.
         """
-        died = self._is_pausing and event.result.reason == FailureReason.CRASHED
+        died = self._is_pausing and event.result.reason in (FailureReason.CRASHED, FailureReason.INTERRUPTED)
         return died or event.result.state is TrialState.PAUSED
 
     def _planned(self, seconds: float) -> Plan:
@@ -281,18 +307,19 @@ class SearchLoop:
         closing = closing_seconds(self._study.settings.seconds)
         # What the search reserved still holds where its last epochs took a little of it: late finalists are stopped.
         self._plan = self._planned(max(self._seconds_left(0.0), self._plan.seconds, closing))
-        waiting = [
+        missing = [
             (repeat, job)
             for repeat, job in finalist_jobs(self._plan, record)
             if self._study.finalist(job.number, repeat) is None or not _has_weights(job)
         ]
-        self._repeats = {job.seed: repeat for repeat, job in waiting}
-        if waiting and self._plan.seconds > _CONCENTRATE_SECONDS:
-            self._executor.concentrate(len(waiting))
+        self._repeats = {job.seed: repeat for repeat, job in missing}
+        self._waiting = [(job, _running(job)) for _, job in missing]
+        if missing and self._plan.seconds > _CONCENTRATE_SECONDS:
+            self._executor.concentrate(len(missing))
         while True:
-            while waiting and self._has_free_slot and (self._seconds_left(closing) > 0 or not self._has_any()):
-                job = waiting.pop(0)[1]
-                self._finalists[job.seed] = _running(job)
+            while self._waiting and self._has_free_slot and (self._seconds_left(closing) > 0 or not self._has_any()):
+                job, finalist = self._waiting.pop(0)
+                self._finalists[job.seed] = finalist
                 self._submit(job)
             if not self._executor.running:
                 return
@@ -308,7 +335,12 @@ class SearchLoop:
             self._answer(job, stopped_by=self._stop_reason(job, reserve))
             return
         finalist = self._finalists.pop(job.seed)
-        if not self._goes_on_later(event):
+        if self._goes_on_later(event):
+            return
+        if self._may_retry(event, finalist):
+            again = replace(finalist, epochs=(), attempts=(*finalist.attempts, event.result))
+            self._waiting.append((job, again))
+        else:
             self._study.keep_finalist(job.number, self._repeats[job.seed], finalist.ended(self._reasoned(event)))
             discard(job.checkpoint_folder)
 

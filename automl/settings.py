@@ -25,6 +25,7 @@ class SearchSettings:
         seed: Seed of proposals, weights, dropout and shuffling.
         split_seed: Seed of the split, for the record.
         finalists: Configs that are re-trained on fresh seeds; 0 for none.
+        retries: How often a trial is run again that failed for what may lie in its surroundings.
         trial_timeout_seconds: Wall-clock seconds that a trial may take, over all resumes; None for no such bound.
         workers: Worker processes, or None to choose by the machine.
         backend: What Keras runs on in the workers.
@@ -41,6 +42,7 @@ class SearchSettings:
     seed: int = 0
     split_seed: int = 0
     finalists: int = 3
+    retries: int = 1
     trial_timeout_seconds: float | None = None
     workers: int | None = None
     backend: str = "tensorflow"

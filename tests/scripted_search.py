@@ -5,6 +5,7 @@ No model is trained: the executor plays curves that follow from each config, on 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from automl.study.study import Study
 from automl.study_record import StudyRecord
 from automl.training.job import TrialJob
 
-_SPEC = DatasetSpec(
+SPEC = DatasetSpec(
     name="digits",
     raw_inputs=(RawInput(name="input", dtype="float32", shape=(64,)),),
     inputs=(InputSpec(name="input", kind=InputKind.NUMERIC, shape=(64,)),),
@@ -194,6 +195,14 @@ class Driver:
         storage = open_storage(self.folder, None, read_only=True)
         return optuna.load_study(study_name=self.folder.name, storage=storage).trials
 
+    def anew(self, **changes: Any) -> Driver:
+        """Begin the same search once more, from nothing."""
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
+        asked = {"space": SPACE, "spec": SPEC, "objective": Objective("val_accuracy", "max")}
+        study = Study.create(self.folder, storage=None, settings=self.study.settings, **asked)
+        return Driver(self.folder, study, ScriptedExecutor(self.clock, **changes), self.clock)
+
     def reopen(self, space: SearchSpace = SPACE, **changes: Any) -> Driver:
         """Go on as a new driver would."""
         executor = ScriptedExecutor(self.clock, **changes)
@@ -217,7 +226,7 @@ def driver_maker(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
             folder,
             storage=None,
             space=space,
-            spec=_SPEC,
+            spec=SPEC,
             objective=Objective("val_accuracy", "max"),
             settings=SearchSettings(**(values | settings)),
             enqueue=enqueue,

@@ -226,6 +226,21 @@ def test_a_trial_that_runs_again_replaces_its_epochs(create: Create, folder: Pat
     assert Study.open(folder, storage=None).record.trials[0] == told
 
 
+def test_attempts_are_kept_and_the_trial_stays_the_same(create: Create, folder: Path) -> None:
+    study = create()
+    trial = _ask(study)
+    study.report(trial.number, epoch(1, 0.5))
+    for seconds in range(12):
+        study.retry(trial.number, replace(CRASHED, wall_seconds=float(seconds), is_transient=True))
+    again = Study.open(folder, storage=None, space=SPACE)
+    assert again.record == study.record
+    assert [one.wall_seconds for one in again.trial(0).attempts] == list(map(float, range(12)))
+    assert (again.counted, again.failed, len(again.interrupted)) == (0, 0, 1)
+    told = again.tell(_ask(again).number, COMPLETE)
+    assert (told.seed, told.config, told.epochs) == (trial.seed, trial.config, (epoch(1, 0.5),))
+    assert Study.open(folder, storage=None).record.trials == (told,)
+
+
 def test_what_went_on_after_an_epoch_goes_on_again(create: Create, folder: Path) -> None:
     """Others that have ended meanwhile would put it among the worst of its rung."""
     study = create(scheduler="asha", epochs=9)
