@@ -129,6 +129,7 @@ class TrialRecord:
         parameter_count: See `TrialResult.parameter_count`.
         compile_seconds: See `TrialResult.compile_seconds`.
         wall_seconds: See `TrialResult.wall_seconds`; of the run that ended it.
+        is_transient: See `TrialResult.is_transient`.
         attempts: How earlier runs of it failed, after which it was run again.
     """
 
@@ -144,7 +145,15 @@ class TrialRecord:
     parameter_count: int = 0
     compile_seconds: float = 0.0
     wall_seconds: float = 0.0
+    is_transient: bool = False
     attempts: tuple[TrialResult, ...] = ()
+
+    @property
+    def is_infeasible(self) -> bool:
+        """True where the config is what failed: nothing else explains it, or it failed each time that it was run."""
+        if self.state is not TrialState.FAILED or self.reason in (FailureReason.DATA, FailureReason.INTERRUPTED):
+            return False
+        return not self.is_transient or len(self.attempts) > 0
 
     @property
     def lost_seconds(self) -> float:
@@ -172,6 +181,7 @@ class TrialRecord:
             parameter_count=result.parameter_count,
             compile_seconds=result.compile_seconds,
             wall_seconds=result.wall_seconds,
+            is_transient=result.is_transient,
         )
 
     def to_json(self) -> dict[str, Any]:

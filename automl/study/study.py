@@ -44,6 +44,7 @@ _OPTUNA_STATE = {
     TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
     TrialState.FAILED: optuna.trial.TrialState.FAIL,
 }
+_CONSTRAINT = "can be trained"  # violated above 0
 
 
 class Study:
@@ -328,9 +329,19 @@ class Study:
         return record
 
     def _close(self, record: TrialRecord) -> None:
-        """Tell Optuna of a trial that has ended."""
+        """Tell Optuna of a trial that has ended.
+
+        Its samplers overlook failed trials. A config that fails is therefore told as pruned by a constraint that it
+        violates, from which they keep away; what failed for another reason says nothing about the space.
+        """
         value = record.value if record.state is TrialState.COMPLETE else None
-        self._optuna.tell(record.number, value, state=_OPTUNA_STATE[record.state])
+        state = _OPTUNA_STATE[record.state]
+        if record.is_infeasible:
+            trial = self._proposals.trial(record.number, self._optuna)
+            if not trial.constraints:  # a driver may have died right after this
+                trial.set_constraint(_CONSTRAINT, 1.0)
+            state = optuna.trial.TrialState.PRUNED
+        self._optuna.tell(record.number, value, state=state)
 
     def _with_value(self, record: TrialRecord) -> TrialRecord:
         best = self._objective.counted_epoch(record.epochs)
