@@ -18,6 +18,7 @@ from typing import Literal
 from automl.errors import NoUsableModelError
 from automl.executors.backends import TENSORFLOW
 from automl.executors.base import Ended, Event, Executor, Reported
+from automl.failed_trials import is_hopeless, why_nothing
 from automl.finalists import (
     SEEDS,
     TIME_SHARE,
@@ -122,7 +123,7 @@ class SearchLoop:
             self._close_interrupted()
             if not self._study.record.ranked:
                 discard_all(self._study.record.folder)
-                raise NoUsableModelError(_why_nothing(self._study.record))
+                raise NoUsableModelError(why_nothing(self._study.record))
             final = self._study.record.final
             if self._study.settings.finalists and (final is None or self._study.counted > final.judged_trials):
                 self._train_finalists()
@@ -233,6 +234,8 @@ class SearchLoop:
         """Return True while the budget has a trial more than those that are running, should all of them count."""
         settings, running = self._study.settings, len(self._executor.running) + len(self._retries)
         if self._study.failed >= settings.failure_limit:
+            return False
+        if self._study.failed and not self._study.counted and is_hopeless(self._study.record):
             return False
         if settings.trials is not None and self._study.counted + running >= settings.trials:
             return False
@@ -444,14 +447,3 @@ def _with_epoch(record: TrialRecord, report: EpochReport) -> TrialRecord:
 
 def _has_weights(job: TrialJob) -> bool:
     return job.weights_path is not None and job.weights_path.exists()
-
-
-def _why_nothing(record: StudyRecord) -> str:
-    failures = [trial for trial in record.trials if trial.state is TrialState.FAILED]
-    if not failures:
-        return f"study {record.name!r} ended before any trial finished an epoch: give it more --time"
-    reasons = [trial.reason for trial in failures]
-    usual = max(set(reasons), key=reasons.count)
-    message = next((trial.message for trial in failures if trial.reason == usual), "")
-    last = message.strip().splitlines()[-1] if message.strip() else "no message"
-    return f"none of {len(record.trials)} trials gave a usable model; most often {usual}: {last}"

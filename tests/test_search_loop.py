@@ -9,7 +9,7 @@ from scripted_search import FINITE, Clock, Drive, ScriptedExecutor
 
 from automl.errors import NoUsableModelError
 from automl.executors.base import Executor
-from automl.records import EpochReport, TrialState
+from automl.records import EpochReport, FailureReason, TrialResult, TrialState
 from automl.training.job import TrialJob
 
 
@@ -44,9 +44,37 @@ def test_pruned_trials_count_and_failed_ones_do_not(drive: Drive) -> None:
 @pytest.mark.parametrize(("trials", "limit"), [(3, 10), (14, 14)])
 def test_it_gives_up_after_too_many_failures(drive: Drive, trials: int, limit: int) -> None:
     driver = drive(trials=trials, script={"fails": lambda job: True})
+    driver.executor.fails = lambda job: _fail_with(driver.executor, "nan" if job.number == 2 else "crashed")
     with pytest.raises(NoUsableModelError, match=rf"none of {limit} trials .* most often crashed: the worker died"):
         driver.run()
     assert driver.study.failed == len(driver.executor.submitted) == limit
+
+
+def _fail_with(executor: ScriptedExecutor, reason: str) -> bool:
+    executor.failure = replace(executor.failure, reason=reason)
+    return True
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("reason", [one for one in FailureReason if one is not FailureReason.DUPLICATE])
+def test_it_ends_early_where_the_first_trials_all_fail_alike(drive: Drive, reason: str, slots: int) -> None:
+    failure = TrialResult(state=TrialState.FAILED, reason=reason, message="Traceback\nOops: what was said")
+    driver = drive(trials=100, script={"fails": lambda job: True, "failure": failure, "slot_count": slots})
+    with pytest.raises(NoUsableModelError) as caught:
+        driver.run()
+    assert 10 <= driver.study.failed < 10 + slots
+    message = str(caught.value)
+    assert message.startswith(f"the first {driver.study.failed} trials all failed as {reason}: Oops: what was said; ")
+    assert "\n" not in message
+    assert len(message.rpartition("; ")[2]) > 20  # what to do
+
+
+def test_one_trial_that_goes_well_is_hope_enough(drive: Drive) -> None:
+    driver = drive(trials=2, script={"fails": lambda job: job.number not in (9, 14)})
+    driver.study.settings = replace(driver.study.settings, trials=20)
+    record = driver.run()
+    assert driver.study.failed == 20
+    assert record.count(TrialState.COMPLETE) == 2
 
 
 def test_failures_beside_one_success_still_give_a_result(drive: Drive) -> None:
@@ -89,7 +117,7 @@ def test_no_epoch_before_the_deadline_says_so(drive: Drive) -> None:
 
 def test_a_trial_that_takes_too_long_fails_at_the_end_of_its_epoch(drive: Drive) -> None:
     driver = drive(trials=2, epochs=9, trial_timeout_seconds=4.0)
-    with pytest.raises(NoUsableModelError, match="most often timeout"):
+    with pytest.raises(NoUsableModelError, match="all failed as timeout"):
         driver.run()
     first = driver.study.record.trials[0]
     assert (first.state, first.reason, len(first.epochs)) == (TrialState.FAILED, "timeout", 5)
