@@ -42,13 +42,13 @@ class TrialState(StrEnum):
 class FailureReason(StrEnum):
     """Why a trial failed."""
 
-    NAN = "nan"
-    OOM = "oom"
-    TIMEOUT = "timeout"
-    CRASHED = "crashed"
-    INVALID_MODEL = "invalid_model"
-    DATA = "data"
-    INTERRUPTED = "interrupted"
+    NAN = "nan"  # a loss or the objective was not finite
+    OOM = "oom"  # memory ran out, the machine's or a GPU's
+    TIMEOUT = "timeout"  # it took longer than a trial may
+    CRASHED = "crashed"  # training raised an error, or its process died
+    INVALID_MODEL = "invalid_model"  # the config gives no model that could be trained
+    DATA = "data"  # the prepared dataset cannot be read
+    INTERRUPTED = "interrupted"  # somebody told its process to end
     DUPLICATE = "duplicate"
 
 
@@ -89,6 +89,8 @@ class TrialResult:
         parameter_count: Trainable and non-trainable weights of the model; 0 where none was built.
         compile_seconds: Wall-clock time of building, tracing and compiling.
         resident_memory_bytes: Resident memory of the worker when the trial ended.
+        wall_seconds: Wall-clock time from when its worker began it in this session to its end; 0 where it never did.
+        is_transient: For `FAILED`: the surroundings may be at fault, so that it may go well when it is run again.
     """
 
     state: TrialState
@@ -97,6 +99,8 @@ class TrialResult:
     parameter_count: int = 0
     compile_seconds: float = 0.0
     resident_memory_bytes: int = 0
+    wall_seconds: float = 0.0
+    is_transient: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON values."""
@@ -124,6 +128,9 @@ class TrialRecord:
         message: See `TrialResult.message`.
         parameter_count: See `TrialResult.parameter_count`.
         compile_seconds: See `TrialResult.compile_seconds`.
+        wall_seconds: See `TrialResult.wall_seconds`; of the run that ended it.
+        is_transient: See `TrialResult.is_transient`.
+        attempts: How earlier runs of it failed, after which it was run again.
     """
 
     number: int
@@ -137,6 +144,22 @@ class TrialRecord:
     message: str = ""
     parameter_count: int = 0
     compile_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    is_transient: bool = False
+    attempts: tuple[TrialResult, ...] = ()
+
+    @property
+    def is_infeasible(self) -> bool:
+        """True where the config is what failed: nothing else explains it, or it failed each time that it was run."""
+        if self.state is not TrialState.FAILED or self.reason in (FailureReason.DATA, FailureReason.INTERRUPTED):
+            return False
+        return not self.is_transient or len(self.attempts) > 0
+
+    @property
+    def lost_seconds(self) -> float:
+        """Wall-clock seconds of the runs that failed. What a retry found in a checkpoint is among them."""
+        failed = self.wall_seconds if self.state is TrialState.FAILED else 0.0
+        return failed + sum(attempt.wall_seconds for attempt in self.attempts)
 
     @property
     def seconds(self) -> float:
@@ -157,19 +180,23 @@ class TrialRecord:
             message=result.message,
             parameter_count=result.parameter_count,
             compile_seconds=result.compile_seconds,
+            wall_seconds=result.wall_seconds,
+            is_transient=result.is_transient,
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""
         epochs = [report.to_json() for report in self.epochs]
+        attempts = [attempt.to_json() for attempt in self.attempts]
         shallow = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return shallow | {"state": self.state.value, "epochs": epochs}
+        return shallow | {"state": self.state.value, "epochs": epochs, "attempts": attempts}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> TrialRecord:
         """Read back what `to_json` gave."""
         epochs = tuple(EpochReport.from_json(report) for report in values["epochs"])
-        return cls(**{**values, "state": TrialState(values["state"]), "epochs": epochs})
+        attempts = tuple(TrialResult.from_json(attempt) for attempt in values.get("attempts", ()))
+        return cls(**{**values, "state": TrialState(values["state"]), "epochs": epochs, "attempts": attempts})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automl.errors import NoUsableModelError, RequestError
+from automl.failed_trials import failures_by_reason, failures_text, retries_text
 from automl.home import Home
 from automl.records import FinalScore, TrialRecord, TrialState
 from automl.search_space import flatten
@@ -25,9 +26,12 @@ __all__ = [
     "TrialRecord",
     "TrialState",
     "describe_config",
+    "failures_by_reason",
+    "failures_text",
     "load_record",
     "load_result",
     "mean_and_spread",
+    "retries_text",
     "write_report",
 ]
 
@@ -285,6 +289,8 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         "best_epoch": trial.best_epoch,
         "epochs": len(trial.epochs),
         "seconds": trial.seconds,
+        "attempts": len(trial.attempts) + (trial.state is not TrialState.WAITING),
+        "lost_seconds": trial.lost_seconds,
         "parameter_count": trial.parameter_count,
         **{f"config.{name}": value for name, value in flatten(trial.config).items()},
     }

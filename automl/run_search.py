@@ -65,6 +65,8 @@ def search(
     enqueue: Sequence[Mapping[str, Any]] = (),
     finalists: int = 3,
     refit: bool = True,
+    trial_timeout: str | float | None = None,
+    retries: int = 1,
     narrow: Mapping[str, Setting] | None = None,
     target: str | Sequence[str] | None = None,
     task: str | Sequence[str] | None = None,
@@ -108,6 +110,10 @@ def search(
         enqueue: Whole or partial configs to be tried first; what they leave open is sampled.
         finalists: Configs that are re-trained on fresh seeds; 0: no re-training, no sealed test, no final model.
         refit: Train the winner once more, on training and validation rows together; the final model is that one.
+        trial_timeout: Wall-clock time that a trial may take, as for `time`; one that takes longer fails, even where it
+            hangs within an epoch.
+        retries: How often a trial is run again whose worker died, or that was short of memory beside others; it goes
+            on from its last checkpoint.
         narrow: Parameters to fix or restrict, as for `SearchSpace.narrow`.
         target: Target column of a table, or several: a sequence, or one text with commas.
         task: `regression`, `binary`, `multiclass` or `multilabel`, where it should not be inferred; several give an
@@ -153,6 +159,8 @@ def search(
         split_seed=_not_negative("split-seed", split_seed),
         finalists=_not_negative("finalists", finalists),
         refit=refit,
+        retries=_not_negative("retries", retries),
+        trial_timeout_seconds=None if trial_timeout is None else parse_seconds(trial_timeout, "trial-timeout"),
         workers=None if workers == "auto" else workers,
         backend=check_backend(backend),
         is_default_budget=trials is None and time is None,
@@ -279,8 +287,12 @@ def resume(
         return _run(opened, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
 
 
-def parse_seconds(text: str | float) -> float:
+def parse_seconds(text: str | float, option: str = "time") -> float:
     """Return a duration in seconds: a number of seconds, or a text such as `"90s"`, `"10m"`, `"1h30m"`.
+
+    Args:
+        text: The duration.
+        option: What an error calls it.
 
     Raises:
         RequestError: It is no positive duration.
@@ -294,7 +306,7 @@ def parse_seconds(text: str | float) -> float:
     except (ValueError, TypeError):
         seconds = float("nan")
     if not 0 < seconds < float("inf"):
-        raise RequestError(f"--time takes a duration such as 90s, 10m or 1h30m, received {text!r}")
+        raise RequestError(f"--{option} takes a duration such as 90s, 10m or 1h30m, received {text!r}")
     return seconds
 
 

@@ -6,6 +6,7 @@ or where records go.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from typing import Literal
 from automl.errors import NoUsableModelError
 from automl.executors.backends import TENSORFLOW
 from automl.executors.base import Ended, Event, Executor, Reported
+from automl.failed_trials import is_hopeless, why_nothing
 from automl.finalist_plan import (
     CONCENTRATE_SECONDS,
     SEEDS,
@@ -32,6 +34,7 @@ from automl.finalist_plan import (
 )
 from automl.finalists import choose_winner, finalist_jobs, refit_job, score_on_test
 from automl.records import Decision, EpochReport, FailureReason, TrialRecord, TrialResult, TrialState
+from automl.retries import Retries, must_be_alone
 from automl.study.study import Study
 from automl.study_record import StudyRecord
 from automl.tracking.base import Tracker
@@ -45,6 +48,7 @@ _NEWS_SHARE = 0.05  # of a processor that looks may take: a live table costs mor
 _PLAN_SECONDS = 1.0  # between two predictions of what the finalists will take
 _PAUSE_SECONDS = 3.0  # what running epochs are given to end when the loop is interrupted
 _GRACE_SECONDS = 5.0  # what a running epoch is given after the deadline before its worker is ended
+_TIMEOUT_GRACE_SECONDS = 2.0  # what an epoch is given to end after the trial's timeout before its worker is ended
 _SPEND_SECONDS = 5.0  # between two notes of the time spent: what a killed driver forgets at most
 
 Phase = Literal["search", "finalists", "refit", "test", "done"]
@@ -100,9 +104,12 @@ class SearchLoop:
         self._started = started - study.record.elapsed_seconds
         self._phase: Phase = "search"
         self._stopped_by: dict[int, str] = {}  # by the job's seed: finalists share numbers
+        self._spent: dict[int, float] = {}  # seconds that earlier epochs took, by the job's seed
         self._finalists: dict[int, TrialRecord] = {}
+        self._waiting: list[tuple[TrialJob, TrialRecord]] = []  # finalists that are not begun, or run again
         self._repeats: dict[int, int] = {}  # of finalists, by the job's seed
         self._is_pausing = False
+        self._retries = Retries()
         self._plan = Plan(configs=(), seeds=0, seconds=0.0)
         self._refit_note = ""
         self._is_exhausted = False
@@ -120,7 +127,7 @@ class SearchLoop:
             self._close_interrupted()
             if not self._study.record.ranked:
                 discard_all(self._study.record.folder)
-                raise NoUsableModelError(_why_nothing(self._study.record))
+                raise NoUsableModelError(why_nothing(self._study.record))
             final = self._study.record.final
             if self._study.settings.finalists and (final is None or self._study.counted > final.judged_trials):
                 self._train_finalists()
@@ -156,17 +163,64 @@ class SearchLoop:
                 break
             for event in self._wait(self._seconds_left(self._plan.seconds)):
                 self._take_up(event)
+            self._end_overdue()
+        for trial in self._retries.drain():  # there is no time left for them
+            self._study.tell(trial.number, replace(trial.attempts[-1], wall_seconds=0.0))
         self._study.drop_prefetched()
 
     def _submit_trials(self) -> None:
         """Fill every slot; then choose the next trial while they train, rather than while one of them waits for it."""
-        while not self._is_exhausted and self._has_free_slot and self._may_ask():
-            trial = self._study.ask()
-            self._is_exhausted = trial is None
-            if trial is not None:
-                self._executor.submit(self._job(trial))
+        while self._has_free_slot and (trial := self._next_trial()) is not None:
+            self._submit(self._job(trial), spent=sum(report.seconds for report in trial.epochs))
         if not self._has_free_slot and self._may_ask():
             self._study.prefetch()
+
+    def _next_trial(self) -> TrialRecord | None:
+        """Return what a free slot runs now: a trial that is to be run again, or a new one; None for neither."""
+        if self._seconds_left(self._plan.seconds) <= 0:
+            return None
+        running = [job.number for job in self._executor.running]
+        trial = self._retries.take(running)
+        if trial is not None or self._retries.holds_back(running):
+            return trial
+        if self._is_exhausted or not self._may_ask():
+            return None
+        trial = self._study.ask()
+        self._is_exhausted = trial is None
+        if trial is None or not must_be_alone(trial):
+            return trial
+        self._retries.add(trial)  # the driver died while it waited
+        return self._retries.take(running)
+
+    def _submit(self, job: TrialJob, *, spent: float = 0.0) -> None:
+        """Let a job run; `spent` are seconds that went into its epochs before."""
+        self._spent[job.seed] = spent
+        self._executor.submit(job)
+
+    def _overdue_seconds(self, job: TrialJob) -> float:
+        """Return by how much a running trial exceeds what a trial may take; negative while it does not."""
+        limit = self._study.settings.trial_timeout_seconds
+        if limit is None:
+            return -math.inf
+        return self._spent[job.seed] + self._executor.training_seconds(job) - limit
+
+    def _end_overdue(self) -> None:
+        """End trials that take too long and do not end at an epoch's end: they may hang."""
+        for job in self._executor.running:
+            if self._overdue_seconds(job) > _TIMEOUT_GRACE_SECONDS:
+                ended = TrialResult(state=TrialState.PRUNED)
+                # What was told to stop before has ended by that, whatever it has been doing since.
+                self._executor.abandon(job, ended if job.seed in self._stopped_by else self._timed_out(ended))
+
+    def _timed_out(self, ended: TrialResult) -> TrialResult:
+        message = f"it took longer than --trial-timeout allows: {self._study.settings.trial_timeout_seconds:g} s"
+        return replace(ended, state=TrialState.FAILED, reason=FailureReason.TIMEOUT.value, message=message)
+
+    def _stop_reason(self, job: TrialJob, reserve: float) -> str:
+        """Return why a trial must not go on, whatever its scheduler says; empty where it may."""
+        if self._seconds_left(reserve) <= 0:
+            return "deadline"
+        return FailureReason.TIMEOUT.value if self._overdue_seconds(job) > 0 else ""
 
     def _take_up(self, event: Event) -> None:
         if self._phase in ("finalists", "refit"):
@@ -186,8 +240,10 @@ class SearchLoop:
 
     def _may_ask(self) -> bool:
         """Return True while the budget has a trial more than those that are running, should all of them count."""
-        settings, running = self._study.settings, len(self._executor.running)
+        settings, running = self._study.settings, len(self._executor.running) + len(self._retries)
         if self._study.failed >= settings.failure_limit:
+            return False
+        if self._study.failed and not self._study.counted and is_hopeless(self._study.record):
             return False
         if settings.trials is not None and self._study.counted + running >= settings.trials:
             return False
@@ -208,19 +264,21 @@ class SearchLoop:
     def _decide(self, event: Reported) -> None:
         job = event.job
         decision = self._study.report(job.number, event.report)
-        if self._seconds_left(self._plan.seconds) <= 0:
-            decision = Decision.STOP
-            self._stopped_by[job.seed] = "deadline"
-        elif decision is Decision.STOP:
-            self._stopped_by[job.seed] = "scheduler"
-        self._answer(job, decision)
+        reason = self._stop_reason(job, self._plan.seconds) or ("scheduler" if decision is Decision.STOP else "")
+        self._answer(job, stopped_by=reason)
 
-    def _answer(self, job: TrialJob, decision: Decision) -> None:
-        goes_on = decision is Decision.CONTINUE
-        self._executor.decide(job, Decision.PAUSE if goes_on and self._is_pausing else decision)
+    def _answer(self, job: TrialJob, *, stopped_by: str) -> None:
+        if stopped_by:
+            self._stopped_by[job.seed] = stopped_by
+            self._executor.decide(job, Decision.STOP)
+        else:
+            self._executor.decide(job, Decision.PAUSE if self._is_pausing else Decision.CONTINUE)
 
     def _end(self, event: Ended) -> None:
         if self._goes_on_later(event):
+            return
+        if self._may_retry(event, self._study.trial(event.job.number)):
+            self._retries.add(self._study.retry(event.job.number, event.result))
             return
         self._study.tell(event.job.number, self._reasoned(event))
         discard(event.job.checkpoint_folder)
@@ -231,12 +289,16 @@ class SearchLoop:
             plan = self._planned(share)
             self._plan = replace(plan, seconds=min(plan.seconds, share))
 
+    def _may_retry(self, event: Ended, trial: TrialRecord) -> bool:
+        """Return True where running a trial again may help, and is allowed."""
+        return event.result.is_transient and len(trial.attempts) < self._study.settings.retries
+
     def _goes_on_later(self, event: Ended) -> bool:
         """Return True for a trial that stays one that was running, for the next driver.
 
         What interrupts the driver may end its workers too: a scheduler that ends a whole job.
         """
-        died = self._is_pausing and event.result.reason == FailureReason.CRASHED
+        died = self._is_pausing and event.result.reason in (FailureReason.CRASHED, FailureReason.INTERRUPTED)
         return died or event.result.state is TrialState.PAUSED
 
     def _planned(self, seconds: float) -> Plan:
@@ -249,7 +311,9 @@ class SearchLoop:
     def _reasoned(self, event: Ended) -> TrialResult:
         if event.result.state is not TrialState.PRUNED or event.result.reason:
             return event.result
-        return replace(event.result, reason=self._stopped_by.pop(event.job.seed, "scheduler"))
+        reason = self._stopped_by.pop(event.job.seed, "scheduler")
+        is_late = reason == FailureReason.TIMEOUT
+        return self._timed_out(event.result) if is_late else replace(event.result, reason=reason)
 
     def _train_finalists(self) -> None:
         self._phase = "finalists"
@@ -258,37 +322,43 @@ class SearchLoop:
         self._retrain_finalists()
 
     def _retrain_finalists(self) -> None:
-        waiting = [
+        missing = [
             (repeat, job)
             for repeat, job in finalist_jobs(self._plan, self._study.record)
             if self._study.finalist(job.number, repeat) is None or not _has_weights(job)
         ]
-        self._repeats = {job.seed: repeat for repeat, job in waiting}
-        if waiting and self._plan.seconds > CONCENTRATE_SECONDS:
-            self._executor.concentrate(len(waiting))
-        self._retrain([job for _, job in waiting], self._closing_seconds + self._plan.refit_seconds)
+        self._repeats = {job.seed: repeat for repeat, job in missing}
+        if missing and self._plan.seconds > CONCENTRATE_SECONDS:
+            self._executor.concentrate(len(missing))
+        self._retrain([job for _, job in missing], self._closing_seconds + self._plan.refit_seconds)
 
-    def _retrain(self, waiting: list[TrialJob], reserve_seconds: float) -> None:
+    def _retrain(self, jobs: list[TrialJob], reserve_seconds: float) -> None:
         """Run re-trainings; none begins where no more than the reserve is left of the time."""
+        self._waiting = [(job, _running(job)) for job in jobs]
         while True:
-            while waiting and self._has_free_slot and (self._seconds_left(reserve_seconds) > 0 or not self._has_any()):
-                job = waiting.pop(0)
-                self._finalists[job.seed] = _running(job)
-                self._executor.submit(job)
+            while self._may_begin(reserve_seconds):
+                job, finalist = self._waiting.pop(0)
+                self._finalists[job.seed] = finalist
+                self._submit(job)
             if not self._executor.running:
                 return
             for event in self._wait(self._seconds_left(self._closing_seconds) + self._mercy_seconds()):
                 self._take_up(event)
+            self._end_overdue()
 
     def _take_up_finalist(self, event: Event) -> None:
         job = event.job
         if isinstance(event, Reported):
             self._finalists[job.seed] = _with_epoch(self._finalists[job.seed], event.report)
-            self._stopped_by[job.seed] = "deadline"
-            self._answer(job, Decision.STOP if self._is_late(self._finalists[job.seed]) else Decision.CONTINUE)
+            late = "deadline" if self._is_late(self._finalists[job.seed]) else ""
+            self._answer(job, stopped_by=late or self._stop_reason(job, self._closing_seconds))
             return
         finalist = self._finalists.pop(job.seed)
         if self._goes_on_later(event):
+            return
+        if self._may_retry(event, finalist):
+            again = replace(finalist, epochs=(), attempts=(*finalist.attempts, event.result))
+            self._waiting.append((job, again))
             return
         ended = finalist.ended(self._reasoned(event))
         if job.refit_epochs is not None:
@@ -296,6 +366,11 @@ class SearchLoop:
         else:
             self._study.keep_finalist(job.number, self._repeats[job.seed], ended)
         discard(job.checkpoint_folder)
+
+    def _may_begin(self, reserve_seconds: float) -> bool:
+        """Return True where a re-training waits for a slot that is free, and there is time for it, or nothing yet."""
+        has_time = self._seconds_left(reserve_seconds) > 0 or not self._has_any()
+        return bool(self._waiting) and self._has_free_slot and has_time
 
     def _is_late(self, running: TrialRecord) -> bool:
         """Return True where a re-training must end: at the deadline, or where the refit just fits into what is left."""
@@ -451,14 +526,3 @@ def _with_epoch(record: TrialRecord, report: EpochReport) -> TrialRecord:
 
 def _has_weights(job: TrialJob) -> bool:
     return job.weights_path is not None and job.weights_path.exists()
-
-
-def _why_nothing(record: StudyRecord) -> str:
-    failures = [trial for trial in record.trials if trial.state is TrialState.FAILED]
-    if not failures:
-        return f"study {record.name!r} ended before any trial finished an epoch: give it more --time"
-    reasons = [trial.reason for trial in failures]
-    usual = max(set(reasons), key=reasons.count)
-    message = next((trial.message for trial in failures if trial.reason == usual), "")
-    last = message.strip().splitlines()[-1] if message.strip() else "no message"
-    return f"none of {len(record.trials)} trials gave a usable model; most often {usual}: {last}"

@@ -26,6 +26,8 @@ class SearchSettings:
         split_seed: Seed of the split, for the record.
         finalists: Configs that are re-trained on fresh seeds; 0 for none.
         refit: Train the winner once more, on training and validation rows together.
+        retries: How often a trial is run again that failed for what may lie in its surroundings.
+        trial_timeout_seconds: Wall-clock seconds that a trial may take, over all resumes; None for no such bound.
         workers: Worker processes, or None to choose by the machine.
         backend: What Keras runs on in the workers.
         is_default_budget: Neither bound was asked for: the first one that is given later replaces both.
@@ -42,6 +44,8 @@ class SearchSettings:
     split_seed: int = 0
     finalists: int = 3
     refit: bool = True
+    retries: int = 1
+    trial_timeout_seconds: float | None = None
     workers: int | None = None
     backend: str = "tensorflow"
     is_default_budget: bool = False

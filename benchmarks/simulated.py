@@ -93,6 +93,10 @@ class SimulatedExecutor:
         """Never called."""
         raise AssertionError("there is no deadline")
 
+    def training_seconds(self, job: TrialJob) -> float:
+        """Say nothing: there is no timeout."""
+        return 0.0
+
     def wait(self, timeout_seconds: float) -> list[Event]:
         """Let an epoch pass."""
         time.sleep(self._epoch_seconds)

@@ -185,7 +185,8 @@ def _outcome(trial: TrialRecord, record: StudyRecord) -> str:
     reason = f" ({trial.reason})" if trial.reason else ""
     last = f": {trial.message.strip().splitlines()[-1]}" if trial.message.strip() else ""
     value = f", {record.objective.metric} {_value(trial.value)}" if trial.value is not None else ""
-    return f"{trial.state.value}{reason}{value}, {len(trial.epochs)} epochs, {trial.seconds:.1f} s{last}"
+    again = f", run again after: {', '.join(one.reason for one in trial.attempts)}" if trial.attempts else ""
+    return f"{trial.state.value}{reason}{value}, {len(trial.epochs)} epochs, {trial.seconds:.1f} s{again}{last}"
 
 
 def _best(record: StudyRecord) -> str:

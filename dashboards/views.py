@@ -6,7 +6,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from automl.results import StudyRecord, TrialRecord, TrialState, describe_config, mean_and_spread
+from automl.results import (
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+    describe_config,
+    failures_by_reason,
+    mean_and_spread,
+    retries_text,
+)
 from dashboards import wording
 
 MOST_TRIAL_ROWS = 500
@@ -108,11 +116,12 @@ class TrialRow:
 
 @dataclass(frozen=True, kw_only=True)
 class FailureRow:
-    """All failures of one reason: how many, which trials (the first few), and what the first one said."""
+    """All failures of one reason: how many, which trials (the first few), time lost, and what the first one said."""
 
     reason: str
     count: int
     trials: str
+    lost_seconds: float
     headline: str
     message: str
 
@@ -139,6 +148,7 @@ class StudyView:
     finalists: tuple[FinalistRow, ...]
     trials: tuple[TrialRow, ...]
     failures: tuple[FailureRow, ...]
+    retries: str
 
 
 def view_study(record: StudyRecord, *, anchor: str) -> StudyView:
@@ -168,6 +178,7 @@ def view_study(record: StudyRecord, *, anchor: str) -> StudyView:
         finalists=_finalist_rows(record),
         trials=_trial_rows(record),
         failures=_failure_rows(record),
+        retries=retries_text(record),
     )
 
 
@@ -345,12 +356,7 @@ def _trial_row(trial: TrialRecord, rank: int | None, *, is_best: bool) -> TrialR
 
 
 def _failure_rows(record: StudyRecord) -> tuple[FailureRow, ...]:
-    by_reason: dict[str, list[TrialRecord]] = {}
-    for trial in record.trials:
-        if trial.state is TrialState.FAILED:
-            by_reason.setdefault(trial.reason or "unknown", []).append(trial)
-    rows = [_failure_row(reason, trials) for reason, trials in by_reason.items()]
-    return tuple(sorted(rows, key=lambda row: -row.count))
+    return tuple(_failure_row(reason, trials) for reason, trials in failures_by_reason(record).items())
 
 
 def _failure_row(reason: str, trials: Sequence[TrialRecord]) -> FailureRow:
@@ -360,6 +366,7 @@ def _failure_row(reason: str, trials: Sequence[TrialRecord]) -> FailureRow:
         reason=reason,
         count=len(trials),
         trials=f"{listed}, …" if len(trials) > 8 else listed,
+        lost_seconds=sum(trial.lost_seconds for trial in trials),
         headline=message.splitlines()[-1].strip()[:300] if message else "no message",
         message=message[-_LONGEST_MESSAGE:],
     )

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from scripted_search import Drive
+
+
+@pytest.fixture
+def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
+    """Return a function that makes a driver of a new study, over an executor that trains nothing."""
+    from scripted_search import driver_maker
+
+    return driver_maker(tmp_path / "digits-scripted-001", monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ RECORD = TrialRecord(
     message="line\nline",
     parameter_count=1234,
     compile_seconds=1.0,
+    attempts=(TrialResult(state=TrialState.FAILED, reason="crashed", wall_seconds=2.0, is_transient=True),),
 )
 RESULT = TrialResult(
     state=TrialState.FAILED,
@@ -35,6 +36,7 @@ RESULT = TrialResult(
     parameter_count=9,
     compile_seconds=0.5,
     resident_memory_bytes=2**33,
+    wall_seconds=4.0,
 )
 RAW = RawInput(name="input", dtype="float32", shape=(8, 8))
 INPUT = InputSpec(name="input", kind=InputKind.IMAGE, shape=(8, 8, 1), pixel_scale=255.0, mean=(33.0,), high=(255.0,))
@@ -98,6 +100,7 @@ def test_a_record_ends_with_its_result_and_keeps_the_rest() -> None:
     ended = RECORD.ended(RESULT)
     assert (ended.state, ended.reason, ended.message) == (TrialState.FAILED, "oom", "no memory")
     assert (ended.parameter_count, ended.compile_seconds) == (9, 0.5)
+    assert (RECORD.lost_seconds, ended.lost_seconds) == (2.0, 6.0)
     assert (ended.number, ended.config, ended.seed, ended.epochs) == (3, RECORD.config, RECORD.seed, REPORTS)
 
 

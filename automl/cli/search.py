@@ -75,6 +75,8 @@ def _data_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--enqueue", metavar="FILE.yaml", help="A list of configs, whole or partial, to try first.")
 @click.option("--finalists", type=int, default=3, metavar="N", help="Configs re-trained on fresh seeds [3]; 0: none.")
 @click.option("--refit/--no-refit", default=True, help="Train the winner on validation rows too, at the end [yes].")
+@click.option("--trial-timeout", metavar="DURATION", help="What a trial may take before it fails [no bound].")
+@click.option("--retries", type=int, default=1, metavar="N", help="Further runs of a trial whose worker died [1].")
 @click.option("--no-mlflow", is_flag=True, help="Do not log to MLflow.")
 @common_options
 def search(

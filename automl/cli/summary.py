@@ -8,7 +8,15 @@ from typing import Any
 
 from automl.cli.options import Common, text_table
 from automl.home import Home
-from automl.results import StudyRecord, TrialState, describe_config, mean_and_spread
+from automl.results import (
+    StudyRecord,
+    TrialState,
+    describe_config,
+    failures_by_reason,
+    failures_text,
+    mean_and_spread,
+    retries_text,
+)
 
 _METRICS_A_LINE = 4
 
@@ -21,12 +29,14 @@ def best_text(records: Sequence[StudyRecord]) -> str:
 def _one(record: StudyRecord) -> str:
     best = record.best
     if best is None:
-        return f"{record.dataset.name}: no usable model yet (study {record.name})"
+        failed = f"; failed: {failures_text(record)}" if record.count(TrialState.FAILED) else ""
+        return f"{record.dataset.name}: no usable model yet (study {record.name}{failed})"
     rows = [[name, value] for name, value in describe_config(best.config)]
     rows += [["parameters", f"{best.parameter_count:,}"]]
     rows += [["validation", f"{record.test_metric} {best.value:.4f} in the search (trial {best.number})"]]
     rows += [[*row] for row in _final_rows(record)]
     rows += [["time", f"{record.elapsed_seconds:.0f} s for {_counts(record)}"]]
+    rows += [[name, text] for name, text in _troubles(record) if text]
     body = "\n".join(f"  {line}" for line in text_table(["study", record.name], rows).splitlines())
     return f"best architecture for {record.dataset.name} (space {record.space}):\n{body}"
 
@@ -83,6 +93,10 @@ def _counts(record: StudyRecord) -> str:
     return f"{len(record.trials)} trials ({', '.join(parts)})"
 
 
+def _troubles(record: StudyRecord) -> list[tuple[str, str]]:
+    return [("failed", failures_text(record)), ("run again", retries_text(record))]
+
+
 def next_commands(records: Sequence[StudyRecord], common: Common) -> str:
     """Return the next commands that a person would want."""
     home = "" if common.home.path == Home().path else f" --home {shlex.quote(str(common.home.path))}"
@@ -109,7 +123,9 @@ def result_json(record: StudyRecord) -> dict[str, Any]:
         "space": record.space,
         "objective": record.objective.metric,
         "trials": {state.value: record.count(state) for state in TrialState if record.count(state)},
+        "failures": {reason: len(trials) for reason, trials in failures_by_reason(record).items()},
         "seconds": record.elapsed_seconds,
+        "lost_seconds": sum(trial.lost_seconds for trial in record.trials),
         "best": None
         if best is None
         else {

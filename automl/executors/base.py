@@ -24,7 +24,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial has ended; its slot is free."""
+    """A trial has ended; its slot is free, and the result says how long a worker was at it."""
 
     job: TrialJob
     result: TrialResult
@@ -65,6 +65,9 @@ class Executor(Protocol):
 
     def abandon(self, job: TrialJob, result: TrialResult) -> None:
         """End a job at once, wherever it is; an `Ended` with `result` follows."""
+
+    def training_seconds(self, job: TrialJob) -> float:
+        """Return how long a worker has been at a running job; 0 while it waits for a worker to start."""
 
     def wait(self, timeout_seconds: float) -> list[Event]:
         """Return what has happened, after at most `timeout_seconds`."""

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from automl.training.job import TrialJob
 
 _STOP_SECONDS = 5.0  # what a worker is given to end by itself
 _START_ATTEMPTS = 3  # workers in a row that may die before they are ready
+_ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # somebody's wish, not the trial's fault
 _GROWTH = 1.5  # a worker is replaced when it holds so many times ...
 _GROWTH_BYTES = 512 * 2**20  # ... and so much more than after its first trial
 
@@ -121,9 +123,7 @@ class LocalExecutor:
 
     def submit(self, job: TrialJob) -> None:
         """Give a job to a free slot, the one that is ready first."""
-        worker = self._free_worker()
-        worker.job, worker.is_stopped = job, False
-        worker.send(RunTrial(job))
+        self._free_worker().begin(job)
 
     def concentrate(self, slots: int) -> None:
         """Share the cores among so few fresh workers; workers on GPUs stay as they are."""
@@ -148,8 +148,12 @@ class LocalExecutor:
         for worker in self._workers:
             if worker.job is job:
                 worker.process.kill()
+                self._abandoned.append(worker.ended(result))
                 self._replace(worker)
-                self._abandoned.append(Ended(job, result))
+
+    def training_seconds(self, job: TrialJob) -> float:
+        """Return how long a worker has been at a running job; 0 while it waits for a worker to start."""
+        return next((worker.training_seconds for worker in self._workers if worker.job is job), 0.0)
 
     def wait(self, timeout_seconds: float) -> list[Event]:
         """Return what has happened, after at most `timeout_seconds`.
@@ -184,11 +188,11 @@ class LocalExecutor:
             try:
                 message = worker.connection.recv()
             except (EOFError, ConnectionResetError):
-                cause = worker.death()
+                cause = _described(worker.exit_code())
                 self._replace(worker)
                 raise SurroundingsError(f"a worker died ({cause}); its last words are in {self._log_path}") from None
             if isinstance(message, Ready):
-                worker.ready = True
+                worker.become_ready()
             elif isinstance(message, Returned):
                 if message.error is not None:
                     raise message.error
@@ -229,37 +233,44 @@ class LocalExecutor:
         job = worker.job
         match message:
             case Ready():
-                worker.ready, self._failed_starts = True, 0
+                worker.become_ready()
+                self._failed_starts = 0
             case Report(report) if job is not None:
                 worker.reported_epoch = report.epoch
                 return [Reported(job, report)]
             case Result(result) if job is not None:
-                worker.job = None
+                ended = worker.ended(result)
                 if worker.has_grown(result.resident_memory_bytes):
                     worker.send(Stop())
                     self._replace(worker)
-                return [Ended(job, result)]
+                return [ended]
         return []
 
     def _lost(self, worker: _Worker) -> list[Event]:
-        cause, job = worker.death(), worker.job
         self._lost_start(worker)
         self._replace(worker)
-        if job is None:
-            return []
+        return [worker.ended(self._death(worker))] if worker.job is not None else []
+
+    def _death(self, worker: _Worker) -> TrialResult:
+        """Say how the trial of a worker that has died ended."""
         if worker.is_stopped:  # it died in the epoch that it trained ahead of the decision, which does not count
-            return [Ended(job, TrialResult(state=TrialState.PRUNED))]
-        message = f"the worker died ({cause}); its last words are in {self._log_path}"
-        failed = TrialResult(state=TrialState.FAILED, reason=FailureReason.CRASHED.value, message=message)
-        return [Ended(job, failed)]
+            return TrialResult(state=TrialState.PRUNED)
+        code = worker.exit_code()
+        return TrialResult(
+            state=TrialState.FAILED,
+            reason=FailureReason.INTERRUPTED if -code in _ENDING_SIGNALS else FailureReason.CRASHED,
+            message=f"the worker died ({_described(code)}); its last words are in {self._log_path}",
+            is_transient=True,
+        )
 
     def _lost_start(self, worker: _Worker) -> None:
         if worker.ready:
             return
         self._failed_starts += 1
         if self._failed_starts >= _START_ATTEMPTS:
+            cause = _described(worker.exit_code())
             raise SurroundingsError(
-                f"workers die before they are ready ({worker.death()}); see {self._log_path} and: automl doctor"
+                f"workers die before they are ready ({cause}); see {self._log_path} and: automl doctor"
             )
 
     def _replace(self, worker: _Worker) -> None:
@@ -279,6 +290,7 @@ class _Worker:
         self.job: TrialJob | None = None
         self.is_stopped = False  # the job has been sent STOP
         self.reported_epoch = 0
+        self._began: float | None = None  # when it took up its job
         self._first_memory_bytes = 0
         ours, theirs = socket.socketpair()
         with theirs, log_path.open("ab") as log:
@@ -304,6 +316,25 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died: the next receive says so
             self.connection.send(message)
 
+    def begin(self, job: TrialJob) -> None:
+        self.job, self.is_stopped = job, False
+        self._began = time.monotonic() if self.ready else None
+        self.send(RunTrial(job))
+
+    def become_ready(self) -> None:
+        self.ready, self._began = True, time.monotonic()
+
+    def ended(self, result: TrialResult) -> Ended:
+        """Let go of the job, and say how it ended."""
+        assert self.job is not None
+        ended = Ended(self.job, replace(result, wall_seconds=self.training_seconds))
+        self.job = None
+        return ended
+
+    @property
+    def training_seconds(self) -> float:
+        return 0.0 if self.job is None or self._began is None else time.monotonic() - self._began
+
     def has_grown(self, memory_bytes: int) -> bool:
         if not self._first_memory_bytes:
             self._first_memory_bytes = memory_bytes
@@ -324,21 +355,23 @@ class _Worker:
         self.connection.close()
         return True
 
-    def death(self) -> str:
-        """Say how it died, once its end of the pipe is closed."""
+    def exit_code(self) -> int:
+        """Return how it ended, once its end of the pipe is closed: by a signal where that is negative."""
         try:
-            code = self.process.wait(_STOP_SECONDS)
+            return self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            code = self.process.wait()
-        return _signal_name(-code) if code < 0 else f"exit code {code}"
+            return self.process.wait()
 
 
-def _signal_name(number: int) -> str:
+def _described(code: int) -> str:
+    """Say in words what an exit code means."""
+    if code >= 0:
+        return f"exit code {code}"
     try:
-        return signal.Signals(number).name
+        return signal.Signals(-code).name
     except ValueError:  # a real-time signal
-        return f"signal {number}"
+        return f"signal {-code}"
 
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow", "PYTHONUNBUFFERED": "1"}

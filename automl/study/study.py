@@ -44,6 +44,7 @@ _OPTUNA_STATE = {
     TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
     TrialState.FAILED: optuna.trial.TrialState.FAIL,
 }
+_CONSTRAINT = "can be trained"  # violated above 0
 
 
 class Study:
@@ -78,6 +79,7 @@ class Study:
         self._scheduler = make_scheduler(self.settings.scheduler, max_epochs=self.settings.epochs)
         self._trials = TrialTable()
         self._running: dict[int, Trial] = {}
+        self._heard: dict[int, int] = {}  # the last epoch that the scheduler was told of a running trial
         self._interrupted: list[int] = []
         self._proposals = Proposals(
             storage,
@@ -209,6 +211,10 @@ class Study:
         """Trials that were running when the driver of an earlier session died; they keep number, config and seed."""
         return tuple(self._trials[number] for number in self._interrupted)
 
+    def trial(self, number: int) -> TrialRecord:
+        """Return a trial as it stands."""
+        return self._trials[number]
+
     def ask(self) -> TrialRecord | None:
         """Return the next trial to run, or None when every config of a finite space has been tried.
 
@@ -248,12 +254,21 @@ class Study:
             if loss is not None and report.epoch not in known:
                 # The value so far, not the epoch's: Optuna takes the last of these as the value of a pruned trial.
                 trial.report(self._objective.loss(loss), report.epoch)
-        if loss is None:
+        if loss is None or report.epoch <= self._heard.get(number, 0):  # a retry's: it went on after that
             return Decision.CONTINUE
+        self._heard[number] = report.epoch
         decision = self._scheduler.report(number, report.epoch, loss)
         # What went on after this epoch in an earlier session goes on, though more may be known by now.
         went_on = report.epoch in known and report.epoch < max(known)
         return Decision.CONTINUE if went_on else decision
+
+    def retry(self, number: int, result: TrialResult) -> TrialRecord:
+        """Keep how a run of a running trial failed that is to be run again, with number, config and seed as before."""
+        record = self._trials[number]
+        self._running[number].set_user_attr(f"attempt:{len(record.attempts):02d}", result.to_json())
+        record = replace(record, attempts=(*record.attempts, result))
+        self._trials.put(record)
+        return record
 
     def tell(self, number: int, result: TrialResult) -> TrialRecord:
         """Keep how a running trial ended; one that ended without a usable epoch counts as failed."""
@@ -265,6 +280,7 @@ class Study:
             self._running.pop(number).set_user_attr("result", result.to_json())
             self._close(record)
         self._trials.put(record)
+        self._heard.pop(number, None)
         return record
 
     def spend(self, seconds: float) -> None:
@@ -320,9 +336,19 @@ class Study:
         return record
 
     def _close(self, record: TrialRecord) -> None:
-        """Tell Optuna of a trial that has ended."""
+        """Tell Optuna of a trial that has ended.
+
+        Its samplers overlook failed trials. A config that fails is therefore told as pruned by a constraint that it
+        violates, from which they keep away; what failed for another reason says nothing about the space.
+        """
         value = record.value if record.state is TrialState.COMPLETE else None
-        self._optuna.tell(record.number, value, state=_OPTUNA_STATE[record.state])
+        state = _OPTUNA_STATE[record.state]
+        if record.is_infeasible:
+            trial = self._proposals.trial(record.number, self._optuna)
+            if not trial.constraints:  # a driver may have died right after this
+                trial.set_constraint(_CONSTRAINT, 1.0)
+            state = optuna.trial.TrialState.PRUNED
+        self._optuna.tell(record.number, value, state=state)
 
     def _with_value(self, record: TrialRecord) -> TrialRecord:
         best = self._objective.counted_epoch(record.epochs)
@@ -337,12 +363,14 @@ class Study:
         attributes = frozen.user_attrs
         running = frozen.state is optuna.trial.TrialState.RUNNING
         epochs = [EpochReport.from_json(value) for name, value in attributes.items() if name.startswith("epoch:")]
+        attempts = [(name, value) for name, value in attributes.items() if name.startswith("attempt:")]
         record = TrialRecord(
             number=frozen.number,
             config=attributes["config"],
             seed=attributes["seed"],
             state=TrialState.RUNNING,
             epochs=tuple(sorted(epochs, key=lambda one: one.epoch)),
+            attempts=tuple(TrialResult.from_json(value) for _, value in sorted(attempts)),
         )
         record = self._with_value(record)
         if "result" in attributes:

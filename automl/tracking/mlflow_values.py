@@ -156,6 +156,7 @@ def summary_metrics(trial: TrialRecord) -> dict[str, float]:
         "parameter_count": trial.parameter_count,
         "compile_seconds": trial.compile_seconds,
         "seconds": trial.seconds,
+        "lost_seconds": trial.lost_seconds or None,
     }
     return {name: finite_or_nan(value) for name, value in values.items() if value is not None}
 
@@ -163,7 +164,12 @@ def summary_metrics(trial: TrialRecord) -> dict[str, float]:
 def state_tags(trial: TrialRecord) -> dict[str, str]:
     """Return the tags that say where a trial stands, and why."""
     message = trial.message[-_TAG_LENGTH:]  # The end of a traceback says what happened.
-    tags = {"automl.state": trial.state.value, "automl.reason": trial.reason, "automl.message": message}
+    tags = {
+        "automl.state": trial.state.value,
+        "automl.reason": trial.reason,
+        "automl.message": message,
+        "automl.attempts": ", ".join(attempt.reason for attempt in trial.attempts),  # that failed before
+    }
     return {name: value for name, value in tags.items() if value}
 
 

@@ -40,6 +40,7 @@ WRONG = [
     (["search", "digits", "--trials", "many"], "--trials"),
     (["search", "digits", "--time", "soon"], "duration such as"),
     (["search", "digits", "--time", "-5m"], "duration such as"),
+    (["search", "digits", "--trial-timeout", "0"], "--trial-timeout takes a duration"),
     (["search", "digits", "--workers", "0"], "from 1"),
     (["search", "digits", "--epochs", "0"], "whole number from 1"),
     (["search", "digits", "--name", "../escape"], "letters, digits"),

@@ -173,8 +173,9 @@ def test_labels_a_minimised_objective_in_units_of_the_target(tmp_path: Path) -> 
 def test_sums_up_failures(tmp_path: Path) -> None:
     page = page_of(tmp_path, study([failed(0, "oom", "no memory"), failed(1), failed(2)]))
     assert "No trial has finished with a usable value; the failures below say why." in page.text
-    assert re.search(r"nan 2 1, 2 ValueError: loss is <nan>", page.text)
-    assert "oom 1 0 no memory" in page.text
+    assert re.search(r"nan 2 1, 2 0.00 s ValueError: loss is <nan>", page.text)
+    assert "oom 1 0 0.00 s no memory" in page.text
+    assert "Run again" not in page.text
     assert page.figures == []
 
 

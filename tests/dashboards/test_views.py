@@ -8,9 +8,11 @@ import pytest
 from dashboard_studies import dataset, failed, finished_study, regression_study, study, trial
 
 from automl.objective import Objective
-from automl.records import FinalScore, TrialState
+from automl.records import FinalScore, TrialResult, TrialState
 from automl.study_record import StudyRecord
 from dashboards import views
+
+CRASHED = TrialResult(state=TrialState.FAILED, reason="crashed", wall_seconds=4.0, is_transient=True)
 
 
 def final(number: int) -> FinalScore:
@@ -106,10 +108,17 @@ def test_trials_best_first_then_the_rest_by_number() -> None:
 
 
 def test_failures_are_counted_by_reason_with_the_first_message() -> None:
-    record = study([failed(0, "oom", ""), failed(1, "oom", "first\nlast"), *(failed(n) for n in range(2, 12))])
+    short = replace(failed(0, "oom", ""), wall_seconds=2.5, attempts=(CRASHED,))
+    record = study([short, failed(1, "oom", "first\nlast"), *(failed(n) for n in range(2, 12))])
     nan, oom = views.view_study(record, anchor="a").failures
     assert (nan.reason, nan.count, nan.trials) == ("nan", 10, "2, 3, 4, 5, 6, 7, 8, 9, …")
+    assert (nan.lost_seconds, oom.lost_seconds) == (0.0, 6.5)
     assert (oom.headline, oom.message) == ("last", "first\nlast")
+
+
+def test_trials_that_were_run_again_are_told_apart_from_those_that_failed() -> None:
+    record = study([trial(0, 0.5, attempts=(CRASHED,)), failed(1), trial(2, 0.5)])
+    assert views.view_study(record, anchor="a").retries == "1 trial after 1 crashed, 4 s lost"
 
 
 def test_only_errors_of_a_regression_are_in_units_of_the_target() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,11 @@ def make_build() -> Build:
             raise ValueError("no such layer")
         if mode == "kill":
             os.kill(os.getpid(), 9)
+        if mode == "die-once" and not Path(config["flag"]).exists():
+            Path(config["flag"]).touch()
+            mode = "die-in-epoch-2"
+        if mode == "exit":
+            os._exit(3)
         if mode == "block":
             with open(config["fifo"]) as fifo:  # until somebody writes: nobody does
                 fifo.read()
@@ -170,6 +176,7 @@ class ExecutorContract:
         assert (result.state, result.reason, result.message) == (TrialState.COMPLETE, "epochs", "")
         assert result.parameter_count == 64 * 10 + 10
         assert result.resident_memory_bytes > 2**20
+        assert result.wall_seconds >= sum(event.report.seconds for event in events if isinstance(event, Reported))
         report = next(event.report for event in events if isinstance(event, Reported))
         assert {"loss", "val_loss", "accuracy", "val_accuracy", "learning_rate"} <= set(report.metrics)
 
@@ -230,18 +237,23 @@ class ExecutorContract:
         result = result_of(events, 0)
         assert (result.state, result.reason) == (TrialState.FAILED, "crashed")
         assert self.death_words in result.message
+        assert result.is_transient  # nobody knows whose fault it was
         assert result_of(events, 1).state is TrialState.COMPLETE
         assert result_of(finish(executor, make_job(2)), 2).state is TrialState.COMPLETE
 
     death_words = "SIGKILL"
 
     def test_abandon_ends_what_does_not_end(self, executor: Executor, tmp_path: Path) -> None:
-        job = make_job(config=_blocking(tmp_path))
+        job = make_job(config=blocking(tmp_path))
         executor.submit(job)
-        pid = _pid_written_to(tmp_path / "fifo-pid", executor)
+        pid = pid_written_to(tmp_path / "fifo-pid")
         executor.abandon(job, DEADLINE)
         events = wait_until(executor, lambda events: bool(events))
-        assert events == [Ended(job, DEADLINE)]
+        (ended,) = events
+        assert isinstance(ended, Ended)
+        assert ended.job is job
+        assert replace(ended.result, wall_seconds=0.0) == DEADLINE
+        assert ended.result.wall_seconds > 0
         assert not executor.running
         psutil.wait_procs([psutil.Process(pid)] if is_alive(pid) else [], timeout=_PATIENCE_SECONDS)
         assert not is_alive(pid)
@@ -274,9 +286,9 @@ class ExecutorContract:
         try:
             executor.start()
             executor.prepare(prepared_folder, make_build())
-            executor.submit(make_job(config=_blocking(tmp_path)))
+            executor.submit(make_job(config=blocking(tmp_path)))
             _, idle = executor.call(return_spec_name, suffix="")
-            busy = _pid_written_to(tmp_path / "fifo-pid", executor)
+            busy = pid_written_to(tmp_path / "fifo-pid")
         finally:
             executor.close()
         assert idle != busy
@@ -291,12 +303,12 @@ def wait_until_reported(executor: Executor) -> list[Reported]:
     return events
 
 
-def _blocking(tmp_path: Path) -> Config:
+def blocking(tmp_path: Path) -> Config:
     """Return a config whose build tells its process id by one pipe, and blocks on another."""
     os.mkfifo(tmp_path / "fifo")
     os.mkfifo(tmp_path / "fifo-pid")
     return {"mode": "block", "fifo": str(tmp_path / "fifo"), "path": str(tmp_path / "fifo-pid")}
 
 
-def _pid_written_to(path: Path, executor: Executor) -> int:
+def pid_written_to(path: Path) -> int:
     return int(path.read_text())  # blocks until the build writes

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,20 +18,31 @@ import pytest
 from contract import (
     DEADLINE,
     ExecutorContract,
+    blocking,
     epochs_of,
     finish,
     is_alive,
     make_build,
     make_job,
+    pid_written_to,
     result_of,
     wait_until,
     wait_until_reported,
 )
 
+from automl.data import PreparedDataset
 from automl.errors import SurroundingsError
 from automl.executors.devices import Slot, merge_slots
 from automl.executors.local import LocalExecutor
+from automl.objective import Objective
+from automl.parameters import Choice
 from automl.records import Decision, TrialState
+from automl.search_loop import SearchLoop
+from automl.search_space import SearchSpace
+from automl.settings import SearchSettings
+from automl.study.study import Study
+from automl.study_record import StudyRecord
+from automl.tracking.base import NullTracker
 
 _CPU = {"CUDA_VISIBLE_DEVICES": ""}
 
@@ -71,6 +85,24 @@ class TestLocalExecutor(ExecutorContract):
         events = wait_until(executor, lambda _: not executor.running)
         assert epochs_of(events) == []
         assert result_of(events).state is TrialState.PRUNED
+
+    @pytest.mark.parametrize(
+        ("number", "reason"), [(signal.SIGHUP, "interrupted"), (signal.SIGSEGV, "crashed"), (signal.SIGKILL, "crashed")]
+    )
+    def test_a_signal_says_why_a_trial_ended(
+        self, executor: LocalExecutor, tmp_path: Path, number: signal.Signals, reason: str
+    ) -> None:
+        job = make_job(config=blocking(tmp_path))
+        executor.submit(job)
+        os.kill(pid_written_to(tmp_path / "fifo-pid"), number)
+        result = result_of(wait_until(executor, lambda _: not executor.running))
+        assert (result.state, result.reason, result.is_transient) == (TrialState.FAILED, reason, True)
+        assert number.name in result.message
+
+    def test_an_exit_is_a_crash_with_its_code(self, executor: LocalExecutor) -> None:
+        result = result_of(finish(executor, make_job(config={"mode": "exit"})))
+        assert (result.reason, result.is_transient) == ("crashed", True)
+        assert "exit code 3" in result.message
 
     def test_dead_workers_do_not_pile_up(self, executor: LocalExecutor) -> None:
         job = make_job()
@@ -197,6 +229,45 @@ def test_fewer_workers_have_the_cores_of_all(log_path: Path, prepared_folder: Pa
     finally:
         executor.close()
     assert not any(is_alive(one) for one in (*before, process_id))
+
+
+def test_a_search_goes_on_after_a_worker_has_died(log_path: Path, prepared_folder: Path, tmp_path: Path) -> None:
+    """The trial that it took with it runs again in a new worker, and gives what it would have given."""
+    flag = str(tmp_path / "flag")
+    space = SearchSpace(
+        "dying", [Choice("mode", ["die-once"]), Choice("batch_size", [1000]), Choice("flag", [flag])], print
+    )
+    executor = LocalExecutor([Slot(threads=1, environment=_CPU)], log_path=log_path)
+    curves = []
+    try:
+        executor.start()
+        executor.prepare(prepared_folder, make_build())
+        for name in ("disturbed", "whole"):
+            record = _searched(tmp_path / name, space, PreparedDataset.open(prepared_folder), executor)
+            (trial,) = record.trials
+            assert trial.state is TrialState.COMPLETE
+            assert [one.reason for one in trial.attempts] == (["crashed"] if name == "disturbed" else [])
+            assert trial.lost_seconds < 60
+            curves.append([one.metrics for one in trial.epochs])
+    finally:
+        executor.close()
+    assert curves[0] == curves[1]
+
+
+def _searched(folder: Path, space: SearchSpace, prepared: PreparedDataset, executor: LocalExecutor) -> StudyRecord:
+    folder.mkdir()
+    settings = SearchSettings(trials=1, seconds=None, epochs=3, finalists=0)
+    goal = Objective.for_outputs(prepared.spec.outputs)
+    study = Study.create(folder, storage=None, space=space, spec=prepared.spec, objective=goal, settings=settings)
+    SearchLoop(
+        study,
+        executor,
+        NullTracker(),
+        progress=lambda progress: None,
+        is_interrupted=lambda: False,
+        started=time.monotonic(),
+    ).run()
+    return study.record
 
 
 def test_workers_on_gpus_are_not_merged() -> None:

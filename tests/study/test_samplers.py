@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asked_studies import FINITE, SPACE, run
+from asked_studies import FINITE, SPACE, epoch, run
 
 from automl.errors import UnknownNameError
+from automl.parameters import Float
+from automl.records import TrialResult, TrialState
 from automl.search_space import SearchSpace, config_key
 from automl.seeds import derive_seed
 from automl.study.samplers import SAMPLERS, check_sampler
@@ -79,6 +81,33 @@ def test_tpe_learns_where_the_good_configs_are(create: Callable[..., Study]) -> 
     configs = [config for config, _ in _proposals(create(space, sampler="tpe", seed=1), 40)]
     units = [sum(layer["units"] for layer in config["hidden"]) for config in configs]
     assert sum(units[-15:]) / 15 > 1.3 * sum(units[1:11]) / 10  # `quality` grows with the units
+
+
+def test_tpe_keeps_away_from_what_fails(create: Callable[..., Study], tmp_path: Path) -> None:
+    """Half of the space fails, and the best configs lie beside it; also with what is read back half-way."""
+    space = SearchSpace("half", [Float("width", 0.0, 1.0), Float("depth", 0.0, 1.0)], print)
+
+    def failures(name: str, reason: str, seed: int) -> int:
+        folder = _folder(tmp_path, f"{name}-{seed}")
+        study = create(space, place=folder, sampler="tpe", seed=seed)
+        count = 0
+        for number in range(40):
+            if number == 20:
+                study = Study.open(folder, storage=None, space=space)
+            trial = study.ask()
+            assert trial is not None
+            size = trial.config["width"] + trial.config["depth"]
+            if size > 1:
+                study.tell(trial.number, TrialResult(state=TrialState.FAILED, reason=reason))
+                count += number >= 20
+            else:
+                study.report(trial.number, epoch(1, size / 2))
+                study.tell(trial.number, TrialResult(state=TrialState.COMPLETE, reason="epochs"))
+        return count
+
+    told = sum(failures("told", "oom", seed) for seed in range(3))
+    untold = sum(failures("untold", "interrupted", seed) for seed in range(3))
+    assert told < 0.7 * untold
 
 
 def test_a_grid_gives_its_points_in_order_after_the_default(create: Callable[..., Study]) -> None:

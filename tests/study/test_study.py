@@ -23,7 +23,7 @@ from automl.study.study import Study
 CONTINUE, STOP = Decision.CONTINUE, Decision.STOP
 COMPLETE = TrialResult(state=TrialState.COMPLETE, reason="epochs", parameter_count=7, compile_seconds=0.5)
 PRUNED = TrialResult(state=TrialState.PRUNED, reason="scheduler")
-CRASHED = TrialResult(state=TrialState.FAILED, reason="crashed", message="the worker died (SIGKILL)")
+CRASHED = TrialResult(state=TrialState.FAILED, reason="crashed", message="the worker died (SIGKILL)", is_transient=True)
 
 Create = Callable[..., Study]
 
@@ -60,6 +60,66 @@ def test_what_optuna_is_told_agrees(create: Create, folder: Path) -> None:
     assert [one.state for one in known] == [states.COMPLETE, states.PRUNED, states.FAIL]
     assert [one.value for one in known[:2]] == [0.8, 0.8]  # the best epoch's, not the last one's
     assert known[0].params["hidden.1.units"] == study.record.trials[0].config["hidden"][1]["units"]
+
+
+def _failed(reason: str, *, is_transient: bool = False) -> TrialResult:
+    return TrialResult(state=TrialState.FAILED, reason=reason, message="no", is_transient=is_transient)
+
+
+@pytest.mark.parametrize("reason", ["nan", "oom", "timeout", "crashed", "invalid_model"])
+def test_a_config_that_fails_violates_a_constraint_in_optuna_and_has_failed_here(
+    create: Create, folder: Path, reason: str
+) -> None:
+    study = create()
+    number = _ask(study).number
+    study.report(number, epoch(1, 0.5))
+    told = study.tell(number, _failed(reason))
+    run(study, _ask(study))
+    (known, other) = optuna.load_study(study_name=folder.name, storage=open_storage(folder, None)).trials
+    assert (known.state, list(known.constraints.values())) == (optuna.trial.TrialState.PRUNED, [1.0])
+    assert (other.state, other.constraints) == (optuna.trial.TrialState.COMPLETE, {})
+    again = Study.open(folder, storage=None, space=SPACE)
+    assert again.record.trials[0] == told
+    assert (told.state, told.reason) == (TrialState.FAILED, reason)
+    assert (again.counted, again.failed) == (study.counted, study.failed) == (1, 1)
+    assert [one.number for one in again.record.ranked] == [1]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [_failed("data"), _failed("interrupted", is_transient=True), _failed("crashed", is_transient=True)],
+    ids=lambda one: one.reason,
+)
+def test_what_the_surroundings_did_violates_nothing(create: Create, folder: Path, result: TrialResult) -> None:
+    study = create()
+    study.tell(_ask(study).number, result)
+    (known,) = optuna.load_study(study_name=folder.name, storage=open_storage(folder, None)).trials
+    assert (known.state, known.constraints) == (optuna.trial.TrialState.FAIL, {})
+
+
+def test_a_config_that_crashes_each_time_violates_a_constraint(create: Create, folder: Path) -> None:
+    study = create()
+    number = _ask(study).number
+    study.retry(number, _failed("crashed", is_transient=True))
+    study.tell(number, _failed("crashed", is_transient=True))
+    (known,) = optuna.load_study(study_name=folder.name, storage=open_storage(folder, None)).trials
+    assert list(known.constraints.values()) == [1.0]
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_a_driver_killed_while_it_tells_of_a_failure_lost_nothing(create: Create, folder: Path, lines: int) -> None:
+    study = create()
+    number = _ask(study).number
+    journal = folder / "journal.log"
+    before = journal.read_bytes()
+    study.tell(number, _failed("nan"))
+    told = journal.read_bytes()[len(before) :].splitlines(keepends=True)
+    assert len(told) == 3  # the result, the constraint, the state
+    journal.write_bytes(before + b"".join(told[:lines]))
+    again = Study.open(folder, storage=None, space=SPACE)
+    assert (again.record.trials[0].reason, again.failed, again.interrupted) == ("nan", 1, ())
+    (known,) = optuna.load_study(study_name=folder.name, storage=open_storage(folder, None)).trials
+    assert (known.state, list(known.constraints.values())) == (optuna.trial.TrialState.PRUNED, [1.0])
 
 
 def test_several_trials_run_at_a_time(create: Create) -> None:
@@ -224,6 +284,21 @@ def test_a_trial_that_runs_again_replaces_its_epochs(create: Create, folder: Pat
     told = again.tell(number, COMPLETE)
     assert [one.epoch for one in told.epochs] == [1, 2, 3]
     assert Study.open(folder, storage=None).record.trials[0] == told
+
+
+def test_attempts_are_kept_and_the_trial_stays_the_same(create: Create, folder: Path) -> None:
+    study = create()
+    trial = _ask(study)
+    study.report(trial.number, epoch(1, 0.5))
+    for seconds in range(12):
+        study.retry(trial.number, replace(CRASHED, wall_seconds=float(seconds), is_transient=True))
+    again = Study.open(folder, storage=None, space=SPACE)
+    assert again.record == study.record
+    assert [one.wall_seconds for one in again.trial(0).attempts] == list(map(float, range(12)))
+    assert (again.counted, again.failed, len(again.interrupted)) == (0, 0, 1)
+    told = again.tell(_ask(again).number, COMPLETE)
+    assert (told.seed, told.config, told.epochs) == (trial.seed, trial.config, (epoch(1, 0.5),))
+    assert Study.open(folder, storage=None).record.trials == (told,)
 
 
 def test_what_went_on_after_an_epoch_goes_on_again(create: Create, folder: Path) -> None:

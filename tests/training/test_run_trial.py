@@ -130,13 +130,31 @@ def _raising(error: Exception) -> Callable[[Any, Any], Any]:
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"), [(ValueError("no such layer"), "invalid_model"), (MemoryError("no room"), "oom")]
+    ("error", "reason"),
+    [
+        (ValueError("no such layer"), "invalid_model"),
+        (MemoryError("no room"), "oom"),
+        (RuntimeError("INTERNAL: CUDA_ERROR_OUT_OF_MEMORY: out of memory"), "oom"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "oom"),
+    ],
 )
 def test_a_build_that_raises_is_typed(digits: PreparedDataset, error: Exception, reason: str) -> None:
     reports, result = _run(_job(), digits, _raising(error))
     assert reports == []
     assert (result.state, result.reason) == (TrialState.FAILED, reason)
     assert result.message.endswith(f"{type(error).__name__}: {error}")
+
+
+def test_memory_that_runs_out_is_known_behind_the_error_of_a_builder(digits: PreparedDataset) -> None:
+    def build(config: Any, spec: Any) -> Any:
+        try:
+            np.zeros(2**50)
+        except MemoryError as error:
+            raise ValueError("no model of this size") from error
+
+    _, result = _run(_job(), digits, build)
+    assert (result.state, result.reason) == (TrialState.FAILED, "oom")
+    assert result.message.endswith("ValueError: no model of this size")
 
 
 def test_an_error_while_training_is_a_crash(digits: PreparedDataset) -> None:
