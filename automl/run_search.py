@@ -19,6 +19,7 @@ from optuna.exceptions import StorageInternalError
 from automl.data import PreparedDataset
 from automl.data_request import DataRequest, names, source_of
 from automl.dataset_spec import DatasetSpec
+from automl.driver import Progress
 from automl.errors import RequestError, SearchInterrupted, SurroundingsError, UnknownNameError
 from automl.executors.backends import TENSORFLOW, check_backend
 from automl.executors.base import Executor
@@ -28,7 +29,7 @@ from automl.home import Home
 from automl.narrowing import Setting
 from automl.objective import Objective
 from automl.results import Result
-from automl.search_loop import Progress, SearchLoop
+from automl.search_loop import SearchLoop
 from automl.search_space import SearchSpace
 from automl.settings import DEFAULT_SECONDS, DEFAULT_TRIALS, SearchSettings
 from automl.space_sources import AUTO, auto_space, default_space, find_space

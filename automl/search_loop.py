@@ -1,76 +1,28 @@
 """The driver's loop: asks the study, feeds the executor, passes decisions on, and keeps the budget.
 
-First the search, then the finalists and the winner's refit, then the sealed test. Nothing here knows where trials run
-or where records go.
+First the search, then the finalists (`finalists_loop.py`). What both share is `driver.py`.
 """
 
 from __future__ import annotations
 
-import math
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from itertools import product
-from pathlib import Path
-from time import thread_time
-from typing import Literal
+from dataclasses import replace
 
+from automl.driver import Driver, Progress
 from automl.errors import NoUsableModelError
-from automl.executors.backends import TENSORFLOW
 from automl.executors.base import Ended, Event, Executor, Reported
 from automl.failed_trials import is_hopeless, why_nothing
-from automl.finalist_plan import (
-    CONCENTRATE_SECONDS,
-    SEEDS,
-    TIME_SHARE,
-    Plan,
-    Slots,
-    closing_seconds,
-    plan_finalists,
-    refit_seconds,
-    weights_path,
-    whole_trainings,
-)
-from automl.finalists import choose_winner, finalist_jobs, refit_job, score_on_test
-from automl.records import Decision, EpochReport, FailureReason, TrialRecord, TrialResult, TrialState
+from automl.finalist_plan import TIME_SHARE, plan_finalists
+from automl.finalists_loop import FinalistsLoop
+from automl.records import Decision, TrialRecord, TrialResult, TrialState
 from automl.retries import Retries, must_be_alone
 from automl.study.study import Study
-from automl.study_record import StudyRecord
 from automl.tracking.base import Tracker
 from automl.training.checkpoint import checkpoint_folder, discard, discard_all
 from automl.training.job import TrialJob
 
-_NO_REFIT = "time allowed no refit on training and validation rows"
-_TICK_SECONDS = 0.25
-_NEWS_SECONDS = 0.25  # between two looks of tracker and progress at the study
-_NEWS_SHARE = 0.05  # of a processor that looks may take: a live table costs more as trials pile up
 _PLAN_SECONDS = 1.0  # between two predictions of what the finalists will take
-_PAUSE_SECONDS = 3.0  # what running epochs are given to end when the loop is interrupted
-_GRACE_SECONDS = 5.0  # what a running epoch is given after the deadline before its worker is ended
-_TIMEOUT_GRACE_SECONDS = 2.0  # what an epoch is given to end after the trial's timeout before its worker is ended
-_SPEND_SECONDS = 5.0  # between two notes of the time spent: what a killed driver forgets at most
-
-Phase = Literal["search", "finalists", "refit", "test", "done"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What a search shows of itself while it runs.
-
-    Attributes:
-        record: The study as it stands.
-        phase: What is going on.
-        running: Finalists or the refit under way, with the epochs so far; running trials of the search are in `record`.
-        seconds_left: Until the deadline; None without one.
-        note: What a person should know, such as why finalists were dropped; empty otherwise.
-    """
-
-    record: StudyRecord
-    phase: Phase
-    running: tuple[TrialRecord, ...] = ()
-    seconds_left: float | None = None
-    note: str = ""
 
 
 class SearchLoop:
@@ -98,22 +50,13 @@ class SearchLoop:
         """
         self._study = study
         self._executor = executor
-        self._tracker = tracker
-        self._progress = progress
-        self._is_interrupted = is_interrupted
-        self._started = started - study.record.elapsed_seconds
-        self._phase: Phase = "search"
-        self._stopped_by: dict[int, str] = {}  # by the job's seed: finalists share numbers
-        self._spent: dict[int, float] = {}  # seconds that earlier epochs took, by the job's seed
-        self._finalists: dict[int, TrialRecord] = {}
-        self._waiting: list[tuple[TrialJob, TrialRecord]] = []  # finalists that are not begun, or run again
-        self._repeats: dict[int, int] = {}  # of finalists, by the job's seed
-        self._is_pausing = False
+        self._driver = Driver(
+            study, executor, tracker, progress=progress, is_interrupted=is_interrupted, started=started
+        )
         self._retries = Retries()
-        self._plan = Plan(configs=(), seeds=0, seconds=0.0)
-        self._refit_note = ""
         self._is_exhausted = False
-        self._news_due = self._spend_due = self._plan_due = 0.0
+        self._reserve_seconds = 0.0  # what the finalists are predicted to take
+        self._plan_due = 0.0
 
     def run(self) -> None:
         """Search, re-train the finalists, and score the winner.
@@ -130,54 +73,33 @@ class SearchLoop:
                 raise NoUsableModelError(why_nothing(self._study.record))
             final = self._study.record.final
             if self._study.settings.finalists and (final is None or self._study.counted > final.judged_trials):
-                self._train_finalists()
-                self._close_finalists()
-            self._phase = "done"
+                FinalistsLoop(self._driver, reserve_seconds=self._reserve_seconds).run()
+            self._driver.phase = "done"
             discard_all(self._study.record.folder)
         finally:
-            self._study.spend(self._elapsed)
-            self._tell_news(force=True)
-
-    @property
-    def _elapsed(self) -> float:
-        return time.monotonic() - self._started
-
-    @property
-    def _note(self) -> str:
-        exhausted = "the space is exhausted: every config has been tried" if self._is_exhausted else ""
-        shortened = self._plan.shortened if self._phase != "search" else ""
-        return "; ".join(note for note in (exhausted, shortened, self._refit_note) if note)
-
-    @property
-    def _closing_seconds(self) -> float:
-        return closing_seconds(self._study.settings.seconds)
-
-    def _seconds_left(self, reserve: float) -> float:
-        budget = self._study.settings.seconds
-        return float("inf") if budget is None else budget - reserve - self._elapsed
+            self._driver.spend()
+            self._driver.tell_news(force=True)
 
     def _search(self) -> None:
         while True:
             self._submit_trials()
             if not self._executor.running:
                 break
-            for event in self._wait(self._seconds_left(self._plan.seconds)):
-                self._take_up(event)
-            self._end_overdue()
+            self._driver.wait(self._driver.seconds_left(self._reserve_seconds), self._take_up)
         for trial in self._retries.drain():  # there is no time left for them
             self._study.tell(trial.number, replace(trial.attempts[-1], wall_seconds=0.0))
         self._study.drop_prefetched()
 
     def _submit_trials(self) -> None:
         """Fill every slot; then choose the next trial while they train, rather than while one of them waits for it."""
-        while self._has_free_slot and (trial := self._next_trial()) is not None:
-            self._submit(self._job(trial), spent=sum(report.seconds for report in trial.epochs))
-        if not self._has_free_slot and self._may_ask():
+        while self._driver.has_free_slot and (trial := self._next_trial()) is not None:
+            self._driver.submit(self._job(trial), spent=sum(report.seconds for report in trial.epochs))
+        if not self._driver.has_free_slot and self._may_ask():
             self._study.prefetch()
 
     def _next_trial(self) -> TrialRecord | None:
         """Return what a free slot runs now: a trial that is to be run again, or a new one; None for neither."""
-        if self._seconds_left(self._plan.seconds) <= 0:
+        if self._driver.seconds_left(self._reserve_seconds) <= 0:
             return None
         running = [job.number for job in self._executor.running]
         trial = self._retries.take(running)
@@ -186,57 +108,13 @@ class SearchLoop:
         if self._is_exhausted or not self._may_ask():
             return None
         trial = self._study.ask()
-        self._is_exhausted = trial is None
+        if trial is None:
+            self._is_exhausted = True
+            self._driver.notes["space"] = "the space is exhausted: every config has been tried"
         if trial is None or not must_be_alone(trial):
             return trial
         self._retries.add(trial)  # the driver died while it waited
         return self._retries.take(running)
-
-    def _submit(self, job: TrialJob, *, spent: float = 0.0) -> None:
-        """Let a job run; `spent` are seconds that went into its epochs before."""
-        self._spent[job.seed] = spent
-        self._executor.submit(job)
-
-    def _overdue_seconds(self, job: TrialJob) -> float:
-        """Return by how much a running trial exceeds what a trial may take; negative while it does not."""
-        limit = self._study.settings.trial_timeout_seconds
-        if limit is None:
-            return -math.inf
-        return self._spent[job.seed] + self._executor.training_seconds(job) - limit
-
-    def _end_overdue(self) -> None:
-        """End trials that take too long and do not end at an epoch's end: they may hang."""
-        for job in self._executor.running:
-            if self._overdue_seconds(job) > _TIMEOUT_GRACE_SECONDS:
-                ended = TrialResult(state=TrialState.PRUNED)
-                # What was told to stop before has ended by that, whatever it has been doing since.
-                self._executor.abandon(job, ended if job.seed in self._stopped_by else self._timed_out(ended))
-
-    def _timed_out(self, ended: TrialResult) -> TrialResult:
-        message = f"it took longer than --trial-timeout allows: {self._study.settings.trial_timeout_seconds:g} s"
-        return replace(ended, state=TrialState.FAILED, reason=FailureReason.TIMEOUT.value, message=message)
-
-    def _stop_reason(self, job: TrialJob, reserve: float) -> str:
-        """Return why a trial must not go on, whatever its scheduler says; empty where it may."""
-        if self._seconds_left(reserve) <= 0:
-            return "deadline"
-        return FailureReason.TIMEOUT.value if self._overdue_seconds(job) > 0 else ""
-
-    def _take_up(self, event: Event) -> None:
-        if self._phase in ("finalists", "refit"):
-            self._take_up_finalist(event)
-        elif isinstance(event, Reported):
-            self._decide(event)
-        else:
-            self._end(event)
-
-    def _close_interrupted(self) -> None:
-        """Close trials of a dead driver for which no time was left: no study ends with a trial that seems to run."""
-        for _ in self._study.interrupted:
-            trial = self._study.ask()
-            if trial is not None:
-                self._study.tell(trial.number, TrialResult(state=TrialState.PRUNED, reason="deadline"))
-                discard(checkpoint_folder(self._study.record.folder, trial.number))
 
     def _may_ask(self) -> bool:
         """Return True while the budget has a trial more than those that are running, should all of them count."""
@@ -247,7 +125,7 @@ class SearchLoop:
             return False
         if settings.trials is not None and self._study.counted + running >= settings.trials:
             return False
-        return self._seconds_left(self._plan.seconds) > 0
+        return self._driver.seconds_left(self._reserve_seconds) > 0
 
     def _job(self, trial: TrialRecord) -> TrialJob:
         settings = self._study.settings
@@ -261,268 +139,43 @@ class SearchLoop:
             checkpoint_folder=checkpoint_folder(self._study.record.folder, trial.number),
         )
 
+    def _take_up(self, event: Event) -> None:
+        if isinstance(event, Reported):
+            self._decide(event)
+        else:
+            self._end(event)
+
     def _decide(self, event: Reported) -> None:
         job = event.job
         decision = self._study.report(job.number, event.report)
-        reason = self._stop_reason(job, self._plan.seconds) or ("scheduler" if decision is Decision.STOP else "")
-        self._answer(job, stopped_by=reason)
-
-    def _answer(self, job: TrialJob, *, stopped_by: str) -> None:
-        if stopped_by:
-            self._stopped_by[job.seed] = stopped_by
-            self._executor.decide(job, Decision.STOP)
-        else:
-            self._executor.decide(job, Decision.PAUSE if self._is_pausing else Decision.CONTINUE)
+        reason = self._driver.stop_reason(job, self._reserve_seconds)
+        self._driver.answer(job, stopped_by=reason or ("scheduler" if decision is Decision.STOP else ""))
 
     def _end(self, event: Ended) -> None:
-        if self._goes_on_later(event):
+        if self._driver.goes_on_later(event):
             return
-        if self._may_retry(event, self._study.trial(event.job.number)):
+        if self._driver.may_retry(event, self._study.trial(event.job.number)):
             self._retries.add(self._study.retry(event.job.number, event.result))
             return
-        self._study.tell(event.job.number, self._reasoned(event))
+        self._study.tell(event.job.number, self._driver.reasoned(event))
         discard(event.job.checkpoint_folder)
-        now = time.monotonic()
-        if self._study.settings.seconds is not None and self._study.settings.finalists and now >= self._plan_due:
-            self._plan_due = now + _PLAN_SECONDS
-            share = self._study.settings.seconds * TIME_SHARE
-            plan = self._planned(share)
-            self._plan = replace(plan, seconds=min(plan.seconds, share))
+        self._reserve()
 
-    def _may_retry(self, event: Ended, trial: TrialRecord) -> bool:
-        """Return True where running a trial again may help, and is allowed."""
-        return event.result.is_transient and len(trial.attempts) < self._study.settings.retries
-
-    def _goes_on_later(self, event: Ended) -> bool:
-        """Return True for a trial that stays one that was running, for the next driver.
-
-        What interrupts the driver may end its workers too: a scheduler that ends a whole job.
-        """
-        died = self._is_pausing and event.result.reason in (FailureReason.CRASHED, FailureReason.INTERRUPTED)
-        return died or event.result.state is TrialState.PAUSED
-
-    def _planned(self, seconds: float) -> Plan:
-        return plan_finalists(self._study.record, slots=self._slots, seconds=seconds, closing=self._closing_seconds)
-
-    @property
-    def _slots(self) -> Slots:
-        return Slots(self._executor.slot_count, self._executor.shares_cores)
-
-    def _reasoned(self, event: Ended) -> TrialResult:
-        if event.result.state is not TrialState.PRUNED or event.result.reason:
-            return event.result
-        reason = self._stopped_by.pop(event.job.seed, "scheduler")
-        is_late = reason == FailureReason.TIMEOUT
-        return self._timed_out(event.result) if is_late else replace(event.result, reason=reason)
-
-    def _train_finalists(self) -> None:
-        self._phase = "finalists"
-        # What the search reserved still holds where its last epochs took a little of it: late finalists are stopped.
-        self._plan = self._planned(max(self._seconds_left(0.0), self._plan.seconds, self._closing_seconds))
-        self._retrain_finalists()
-
-    def _retrain_finalists(self) -> None:
-        missing = [
-            (repeat, job)
-            for repeat, job in finalist_jobs(self._plan, self._study.record)
-            if self._study.finalist(job.number, repeat) is None or not _has_weights(job)
-        ]
-        self._repeats = {job.seed: repeat for repeat, job in missing}
-        if missing and self._plan.seconds > CONCENTRATE_SECONDS:
-            self._executor.concentrate(len(missing))
-        self._retrain([job for _, job in missing], self._closing_seconds + self._plan.refit_seconds)
-
-    def _retrain(self, jobs: list[TrialJob], reserve_seconds: float) -> None:
-        """Run re-trainings; none begins where no more than the reserve is left of the time."""
-        self._waiting = [(job, _running(job)) for job in jobs]
-        while True:
-            while self._may_begin(reserve_seconds):
-                job, finalist = self._waiting.pop(0)
-                self._finalists[job.seed] = finalist
-                self._submit(job)
-            if not self._executor.running:
-                return
-            for event in self._wait(self._seconds_left(self._closing_seconds) + self._mercy_seconds()):
-                self._take_up(event)
-            self._end_overdue()
-
-    def _take_up_finalist(self, event: Event) -> None:
-        job = event.job
-        if isinstance(event, Reported):
-            self._finalists[job.seed] = _with_epoch(self._finalists[job.seed], event.report)
-            late = "deadline" if self._is_late(self._finalists[job.seed]) else ""
-            self._answer(job, stopped_by=late or self._stop_reason(job, self._closing_seconds))
+    def _reserve(self) -> None:
+        """Predict what the finalists will take of the time, and keep it for them."""
+        settings, now = self._study.settings, time.monotonic()
+        if settings.seconds is None or not settings.finalists or now < self._plan_due:
             return
-        finalist = self._finalists.pop(job.seed)
-        if self._goes_on_later(event):
-            return
-        if self._may_retry(event, finalist):
-            again = replace(finalist, epochs=(), attempts=(*finalist.attempts, event.result))
-            self._waiting.append((job, again))
-            return
-        ended = finalist.ended(self._reasoned(event))
-        if job.refit_epochs is not None:
-            self._study.keep_refit(ended)
-        else:
-            self._study.keep_finalist(job.number, self._repeats[job.seed], ended)
-        discard(job.checkpoint_folder)
+        self._plan_due = now + _PLAN_SECONDS
+        share = settings.seconds * TIME_SHARE
+        closing = self._driver.closing_seconds
+        plan = plan_finalists(self._study.record, slots=self._driver.slots, seconds=share, closing=closing)
+        self._reserve_seconds = min(plan.seconds, share)
 
-    def _may_begin(self, reserve_seconds: float) -> bool:
-        """Return True where a re-training waits for a slot that is free, and there is time for it, or nothing yet."""
-        has_time = self._seconds_left(reserve_seconds) > 0 or not self._has_any()
-        return bool(self._waiting) and self._has_free_slot and has_time
-
-    def _is_late(self, running: TrialRecord) -> bool:
-        """Return True where a re-training must end: at the deadline, or where the refit just fits into what is left."""
-        seconds_left = self._seconds_left(self._closing_seconds)
-        if seconds_left <= 0 or self._phase == "refit" or seconds_left > self._plan.refit_seconds:
-            return seconds_left <= 0
-        trial = next(one for one in self._study.record.trials if one.number == running.number)
-        whole = whole_trainings(trial, [one for one, _ in self._trained_finalists() if one.number == trial.number])
-        return bool(whole) and refit_seconds(whole, self._study.record, self._slots, measured=[running]) <= seconds_left
-
-    def _has_any(self) -> bool:
-        """Return True when a finalist is trained or running: one always is, so that no search ends without a model."""
-        return bool(self._finalists or self._trained_finalists())
-
-    def _mercy_seconds(self) -> float:
-        """Return how much longer than the deadline finalists may take to their first epoch, while there is none."""
-        some_epoch = any(finalist.epochs for finalist in self._finalists.values()) or self._trained_finalists()
-        return 0.0 if some_epoch else self._plan.seconds
-
-    @property
-    def _has_free_slot(self) -> bool:
-        return len(self._executor.running) < self._executor.slot_count
-
-    def _close_finalists(self) -> None:
-        """Choose the winner, refit it, and score it."""
-        if self._plan.configs and not self._plan.seeds:
-            (only,) = self._plan.configs
-            refit = self._refit(only, [])
-            if refit is not None:
-                self._score(only, [], refit)
-                return
-            self._plan = replace(self._plan, seeds=1, refit_seconds=0.0)
-            self._retrain_finalists()
-        record = self._study.record
-        trained = self._trained_finalists()
-        winner = choose_winner(replace(record, finalists=tuple(one for one, _ in trained)), self._plan)
-        if winner is None:  # there was no time for any: what an earlier session found still stands
-            return
-        trial = next(one for one in record.trials if one.number == winner)
-        own = sorted(
-            (pair for pair in trained if pair[0].number == winner), key=lambda pair: record.objective.rank(pair[0])
-        )
-        self._score(trial, own, self._refit(trial, [one for one, _ in own]))
-
-    def _refit(self, trial: TrialRecord, retrained: list[TrialRecord]) -> tuple[int, Path] | None:
-        """Train a config on all rows that are not sealed, and return seed and weights; None where nothing came of it.
-
-        One that the deadline cuts is worth less than a re-training, and more than nothing.
-        """
-        whole = whole_trainings(trial, retrained)
-        if not self._study.settings.refit:
-            return None
-        if not whole:
-            self._refit_note = _NO_REFIT
-            return None
-        job = refit_job(trial, whole, self._study.record)
-        assert job.weights_path is not None
-        if self._study.record.refit is None or not job.weights_path.exists():
-            predicted = refit_seconds(whole, self._study.record, self._slots, measured=retrained)
-            if retrained and predicted > self._seconds_left(self._closing_seconds):
-                self._refit_note = _NO_REFIT
-                return None
-            self._phase = "refit"
-            if predicted > CONCENTRATE_SECONDS:
-                self._executor.concentrate(1)
-            self._retrain([job], self._closing_seconds)
-        refit = self._study.record.refit
-        if refit is None:
-            return None
-        if refit.state is not TrialState.COMPLETE:
-            self._refit_note = f"the refit on training and validation rows ended early ({refit.reason})"
-        is_usable = refit.state is TrialState.COMPLETE or (refit.state is TrialState.PRUNED and not retrained)
-        return (job.seed, job.weights_path) if is_usable and job.weights_path.exists() else None
-
-    def _score(self, trial: TrialRecord, own: list[tuple[TrialRecord, Path]], refit: tuple[int, Path] | None) -> None:
-        self._phase = "test"
-        self._tell_news(force=True)
-        record = self._study.record
-        final = self._executor.call(
-            score_on_test,
-            backend=TENSORFLOW,
-            trial=trial.number,
-            config=trial.config,
-            seeds_and_weights=[(one.seed, weights) for one, weights in own],
-            refit=refit,
-            epochs=self._study.settings.epochs,
-            metric=record.test_metric,
-            folder=record.folder / "model",
-        )
-        self._study.keep_final(replace(final, judged_trials=self._study.counted))
-        shutil.rmtree(weights_path(record.folder, trial.number, 0).parent)
-
-    def _trained_finalists(self) -> list[tuple[TrialRecord, Path]]:
-        """Return the re-trainings of the planned configs that have a value, with their weights."""
-        found = []
-        for trial, repeat in product(self._plan.configs, range(SEEDS)):
-            finalist = self._study.finalist(trial.number, repeat)
-            weights = weights_path(self._study.record.folder, trial.number, repeat)
-            if finalist is not None and finalist.value is not None and weights.exists():
-                found.append((finalist, weights))
-        return found
-
-    def _wait(self, seconds_left: float) -> list[Event]:
-        """Wait for events a moment; keep everyone informed; end what does not end by itself after the deadline."""
-        self._tell_news()
-        if self._is_interrupted():
-            self._pause()
-            raise KeyboardInterrupt
-        if seconds_left < -_GRACE_SECONDS:
-            stopped = TrialResult(state=TrialState.PRUNED, reason="deadline")
-            for job in self._executor.running:
-                self._executor.abandon(job, stopped)
-        return self._executor.wait(_TICK_SECONDS)
-
-    def _pause(self) -> None:
-        """Let what is running write a checkpoint at its epoch's end; longer epochs are not waited for."""
-        self._is_pausing = True
-        deadline = time.monotonic() + _PAUSE_SECONDS
-        while self._executor.running and time.monotonic() < deadline:
-            for event in self._executor.wait(_TICK_SECONDS):
-                self._take_up(event)
-
-    def _tell_news(self, *, force: bool = False) -> None:
-        now = time.monotonic()
-        if now >= self._spend_due:
-            self._spend_due = now + _SPEND_SECONDS
-            self._study.spend(self._elapsed)
-        if now < self._news_due and not force:
-            return
-        begun = thread_time()
-        record = self._study.record
-        self._tracker.update(record)
-        left = self._seconds_left(0.0)
-        self._progress(
-            Progress(
-                record=record,
-                phase=self._phase,
-                running=tuple(self._finalists.values()),
-                seconds_left=None if left == float("inf") else left,
-                note=self._note,
-            )
-        )
-        self._news_due = now + max(_NEWS_SECONDS, (thread_time() - begun) / _NEWS_SHARE)
-
-
-def _running(job: TrialJob) -> TrialRecord:
-    return TrialRecord(number=job.number, config=job.config, seed=job.seed, state=TrialState.RUNNING)
-
-
-def _with_epoch(record: TrialRecord, report: EpochReport) -> TrialRecord:
-    return replace(record, epochs=(*record.epochs, report))
-
-
-def _has_weights(job: TrialJob) -> bool:
-    return job.weights_path is not None and job.weights_path.exists()
+    def _close_interrupted(self) -> None:
+        """Close trials of a dead driver for which no time was left: no study ends with a trial that seems to run."""
+        for _ in self._study.interrupted:
+            trial = self._study.ask()
+            if trial is not None:
+                self._study.tell(trial.number, TrialResult(state=TrialState.PRUNED, reason="deadline"))
+                discard(checkpoint_folder(self._study.record.folder, trial.number))

@@ -32,9 +32,10 @@ from typing import Any, TypeVar
 import optuna
 import psutil
 
+from automl.driver import Progress
 from automl.objective import Objective
 from automl.records import Decision, EpochReport, TrialRecord, TrialResult
-from automl.search_loop import Progress, SearchLoop
+from automl.search_loop import SearchLoop
 from automl.settings import SearchSettings
 from automl.study.distributions import suggest
 from automl.study.samplers import make_sampler

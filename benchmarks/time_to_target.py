@@ -30,7 +30,7 @@ import psutil
 from benchmarks.reporting import data_folder, table, write_json
 
 if TYPE_CHECKING:
-    from automl.search_loop import Progress
+    from automl.driver import Progress
 
 PEERS = ("optuna", "kerastuner", "ray")
 TARGETS = (0.97, 0.975, 0.978, 0.98)

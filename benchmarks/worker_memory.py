@@ -26,7 +26,7 @@ from benchmarks.mixed_trials import Note, mixed_space, read_notes
 from benchmarks.reporting import table, write_json
 
 if TYPE_CHECKING:
-    from automl.search_loop import Progress
+    from automl.driver import Progress
 
 SETTLED_TRIALS = 50
 """Trials after which the driver should not grow any more."""

@@ -14,13 +14,15 @@ from typing import Any
 import optuna
 import pytest
 
-from automl import search_loop
+from automl import driver, search_loop
 from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, RawInput, Task
+from automl.driver import Progress
 from automl.executors.base import Ended, Event, Reported
+from automl.finalists import score_on_test
 from automl.objective import Objective
 from automl.parameters import Choice, Float, Int
 from automl.records import Decision, EpochReport, FinalScore, TrialResult, TrialState
-from automl.search_loop import Progress, SearchLoop
+from automl.search_loop import SearchLoop
 from automl.search_space import SearchSpace
 from automl.settings import SearchSettings
 from automl.study.storage import open_storage
@@ -119,7 +121,7 @@ class ScriptedExecutor:
         return events
 
     def call(self, function: Any, *, backend: str | None = None, **arguments: Any) -> Any:
-        assert function is search_loop.score_on_test
+        assert function is score_on_test
         self.calls.append(arguments)
         refit = [] if arguments["refit"] is None else [arguments["refit"]]
         assert all(path.exists() for _, path in [*arguments["seeds_and_weights"], *refit])
@@ -219,7 +221,8 @@ Drive = Callable[..., Driver]
 def driver_maker(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
     """Return a function that makes a driver of a new study in `folder`."""
     clock = Clock()
-    monkeypatch.setattr(search_loop, "time", clock)
+    for module in (driver, search_loop):
+        monkeypatch.setattr(module, "time", clock)
 
     def make(
         space: SearchSpace = SPACE, *, script: dict[str, Any] | None = None, enqueue: Any = (), **settings: Any

@@ -12,8 +12,8 @@ from automl.cli.options import Common, common_options
 from automl.errors import AutomlError, RequestError
 
 if TYPE_CHECKING:
+    from automl.driver import Progress
     from automl.results import Result
-    from automl.search_loop import Progress
 
 
 class WorkerCount(click.ParamType[int | str]):
