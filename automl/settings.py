@@ -26,6 +26,12 @@ class SearchSettings:
         split_seed: Seed of the split, for the record.
         finalists: Configs that are re-trained on fresh seeds; 0 for none.
         workers: Worker processes, or None to choose by the machine.
+        gpus_per_trial: GPUs of a worker: a part of one, or several; None to choose by the machine.
+        executor: Where trials run: `local` or `ray`.
+        ray_address: Ray cluster to join; None to start Ray on this machine.
+        cpus_per_trial: CPU cores that a trial asks Ray for; None to choose by the machine.
+        resources: Further resources that a trial asks Ray for, by name.
+        runtime_env: What Ray sets up for the workers.
         backend: What Keras runs on in the workers.
         is_default_budget: Neither bound was asked for: the first one that is given later replaces both.
         study_id: Tells studies of one name apart where several homes share one MLflow server; moves with the study.
@@ -41,6 +47,12 @@ class SearchSettings:
     split_seed: int = 0
     finalists: int = 3
     workers: int | None = None
+    gpus_per_trial: float | None = None
+    executor: str = "local"
+    ray_address: str | None = None
+    cpus_per_trial: float | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
     backend: str = "tensorflow"
     is_default_budget: bool = False
     study_id: str = field(default_factory=lambda: uuid4().hex)

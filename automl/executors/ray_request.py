@@ -41,6 +41,8 @@ class RayRequest:
         Raises:
             RequestError: An amount is not positive, or above one and no whole number.
         """
+        if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
+            raise RequestError(f"--workers takes a number from 1, or 'auto', received {self.workers!r}")
         if self.cpus_per_trial is not None:
             _check_amount("--cpus-per-trial", self.cpus_per_trial)
         if self.gpus_per_trial:

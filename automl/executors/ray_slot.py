@@ -19,7 +19,6 @@ from typing import Any, Protocol
 
 import ray
 
-import automl
 from automl.data import PreparedDataset
 from automl.errors import DataError
 from automl.executors.base import Ended, Event, Executor
@@ -224,7 +223,7 @@ def local_executor(plan: SlotPlan, folder: Path) -> LocalExecutor:
     """Return a local executor of one slot, with the GPUs that Ray has given to this process."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "") if plan.gpus else ""
     # The worker finds automl where this process does, which may be no installed package.
-    here = os.pathsep.join([str(Path(automl.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+    here = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
     slot = Slot(threads=plan.threads, environment={"CUDA_VISIBLE_DEVICES": visible, "PYTHONPATH": here})
     is_shared = folder == plan.log_path.parent
     return LocalExecutor(
