@@ -9,6 +9,7 @@ import threading
 import time as clock
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -20,11 +21,10 @@ from automl.data import PreparedDataset
 from automl.data_request import DataRequest, names, source_of
 from automl.dataset_spec import DatasetSpec
 from automl.driver import Progress
-from automl.errors import RequestError, SearchInterrupted, SurroundingsError, UnknownNameError
+from automl.errors import RequestError, SearchInterrupted, SurroundingsError
 from automl.executors.backends import TENSORFLOW, check_backend
 from automl.executors.base import Executor
-from automl.executors.devices import Slot, plan_slots
-from automl.executors.local import LocalExecutor
+from automl.executors.choice import check_executor, make_executor
 from automl.home import Home
 from automl.narrowing import Setting
 from automl.objective import Objective
@@ -40,7 +40,6 @@ from automl.study.study import Study
 from automl.tracking.base import NullTracker, Tracker
 from automl.training.assemble import check_build
 
-EXECUTORS = ("local",)
 _TRACKER_SECONDS = 30.0  # what the tracker is given at the end to write what is left
 
 _log = logging.getLogger(__name__)
@@ -59,6 +58,11 @@ def search(
     scheduler: str = "asha",
     executor: str = "local",
     workers: int | Literal["auto"] = "auto",
+    gpus_per_trial: float | None = None,
+    cpus_per_trial: float | None = None,
+    resources: Mapping[str, float] | None = None,
+    ray_address: str | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
     backend: str = TENSORFLOW,
     seed: int = 0,
     split_seed: int = 0,
@@ -102,8 +106,14 @@ def search(
             for several outputs `val_loss`.
         sampler: `tpe`, `random`, `grid` or `qmc`.
         scheduler: `asha`, `hyperband`, `median` or `none`.
-        executor: `local`.
-        workers: Worker processes, or `"auto"`: one a GPU, or else one a core.
+        executor: `local`, or `ray`: in actors of a Ray cluster.
+        workers: Worker processes, or `"auto"`: one a GPU, or else one a core; on Ray as many as there is room for.
+        gpus_per_trial: GPUs of a trial on Ray: a part of one (0.25), or several; by default one where there are GPUs.
+        cpus_per_trial: CPU cores that a trial asks Ray for, which are its threads.
+        resources: Further resources that a trial asks Ray for, by the cluster's names.
+        ray_address: `HOST:PORT` of a Ray cluster, or `"auto"` for the one that this machine belongs to; by default Ray
+            is started on this machine.
+        runtime_env: What Ray sets up for the workers, as `ray.init` takes it.
         backend: What Keras trains on: `tensorflow`, `jax` or `torch`; final models are TensorFlow's in any case.
         seed: Seed of proposals, weights, dropout and shuffling.
         split_seed: Seed of the split.
@@ -163,11 +173,16 @@ def search(
         retries=_not_negative("retries", retries),
         trial_timeout_seconds=None if trial_timeout is None else parse_seconds(trial_timeout, "trial-timeout"),
         workers=None if workers == "auto" else workers,
+        gpus_per_trial=gpus_per_trial,
+        executor=executor,
+        ray_address=ray_address,
+        cpus_per_trial=cpus_per_trial,
+        resources=resources or {},
+        runtime_env=runtime_env or {},
         backend=check_backend(backend),
         is_default_budget=trials is None and time is None,
     )
-    _check_executor(executor)
-    slots = plan_slots(settings.workers)
+    check_executor(settings)
     data = DataRequest(
         source=source_of(dataset),
         target=names(target),
@@ -204,7 +219,7 @@ def search(
         name, f"{prepared.spec.name}-{chosen.name}", taken=stored_names(storage) if storage else ()
     )
     with place.driving(folder.name):
-        runner = _executor(slots, settings, folder, place)
+        runner = _executor(settings, folder, place)
         try:
             runner.start()
             runner.prepare(prepared.folder, chosen.build)
@@ -233,6 +248,8 @@ def resume(
     trials: int | None = None,
     time: str | float | None = None,
     workers: int | Literal["auto"] | None = None,
+    executor: str | None = None,
+    ray_address: str | None = None,
     home: str | Path | None = None,
     storage: str | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -248,6 +265,8 @@ def resume(
         trials: New total budget of complete and pruned trials.
         time: New total budget of wall-clock time.
         workers: Worker processes; by default as before.
+        executor: `local` or `ray`; by default as before.
+        ray_address: Ray cluster to join; by default as before.
         home: The home folder; by default `AUTOML_HOME` or `./automl-runs`.
         storage: The Optuna storage URL that the search was given, if any.
         progress: Called a few times a second with a `Progress`.
@@ -276,8 +295,14 @@ def resume(
         opened = Study.open(folder, storage=storage, space=chosen)
         check_backend(opened.settings.backend)
         opened.rebudget(trials=_positive("trials", trials), seconds=parse_seconds(time) if time is not None else None)
-        wanted = opened.settings.workers if workers is None else None if workers == "auto" else workers
-        runner = _executor(plan_slots(wanted), opened.settings, folder, place)
+        now = opened.settings
+        wanted = replace(
+            now,
+            workers=now.workers if workers is None else None if workers == "auto" else workers,
+            executor=executor or now.executor,
+            ray_address=ray_address or now.ray_address,
+        )
+        runner = _executor(wanted, folder, place)
         try:
             runner.start()
             runner.prepare(prepared.folder, chosen.build)
@@ -318,14 +343,9 @@ def _from_text(text: str) -> float:
         return float(pd.Timedelta(text).total_seconds())
 
 
-def _executor(slots: Sequence[Slot], settings: SearchSettings, folder: Path, home: Home) -> LocalExecutor:
-    return LocalExecutor(
-        slots,
-        log_path=folder / "workers.log",
-        backend=settings.backend,
-        also=_backends(settings),
-        compiled=home.compiled,
-    )
+def _executor(settings: SearchSettings, folder: Path, home: Home) -> Executor:
+    log_path = folder / "workers.log"
+    return make_executor(settings, log_path=log_path, compiled=home.compiled, also=_backends(settings))
 
 
 def _check_build(executor: Executor, space: SearchSpace, settings: SearchSettings) -> None:
@@ -432,11 +452,6 @@ def _prepare_again(study: str, origin: Mapping[str, Any], home: Home) -> Prepare
             f"the content of {data.source} has changed since study {study!r} began: start a new search on it"
         )
     return prepared
-
-
-def _check_executor(name: str) -> None:
-    if name not in EXECUTORS:
-        raise UnknownNameError("executor", name, EXECUTORS)
 
 
 def _positive(name: str, value: int | None) -> int | None:

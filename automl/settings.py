@@ -29,6 +29,12 @@ class SearchSettings:
         retries: How often a trial is run again that failed for what may lie in its surroundings.
         trial_timeout_seconds: Wall-clock seconds that a trial may take, over all resumes; None for no such bound.
         workers: Worker processes, or None to choose by the machine.
+        gpus_per_trial: GPUs of a worker: a part of one, or several; None to choose by the machine.
+        executor: Where trials run: `local` or `ray`.
+        ray_address: Ray cluster to join; None to start Ray on this machine.
+        cpus_per_trial: CPU cores that a trial asks Ray for; None to choose by the machine.
+        resources: Further resources that a trial asks Ray for, by name.
+        runtime_env: What Ray sets up for the workers.
         backend: What Keras runs on in the workers.
         is_default_budget: Neither bound was asked for: the first one that is given later replaces both.
         study_id: Tells studies of one name apart where several homes share one MLflow server; moves with the study.
@@ -47,6 +53,12 @@ class SearchSettings:
     retries: int = 1
     trial_timeout_seconds: float | None = None
     workers: int | None = None
+    gpus_per_trial: float | None = None
+    executor: str = "local"
+    ray_address: str | None = None
+    cpus_per_trial: float | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
     backend: str = "tensorflow"
     is_default_budget: bool = False
     study_id: str = field(default_factory=lambda: uuid4().hex)

@@ -65,10 +65,15 @@ def _data_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--objective", metavar="METRIC[:min|max]", help="What is optimised [val_accuracy, val_rmse or val_auc].")
 @click.option("--sampler", default="tpe", metavar="NAME", help="tpe, random, grid or qmc [tpe].")
 @click.option("--scheduler", default="asha", metavar="NAME", help="asha, hyperband, median or none [asha].")
-@click.option("--executor", default="local", metavar="NAME", help="local [local].")
+@click.option("--executor", default="local", metavar="NAME", help="local, or ray [local].")
 @click.option(
     "--workers", type=WorkerCount(), default="auto", help="Worker processes [auto: one a GPU, or one a core]."
 )
+@click.option("--gpus-per-trial", type=float, metavar="F", help="GPUs of a trial: a part of one, or several [1].")
+@click.option("--cpus-per-trial", type=float, metavar="F", help="Cores that a trial asks Ray for: its threads [1].")
+@click.option("--resources", multiple=True, metavar="NAME=N", help="What else a trial asks Ray for.")
+@click.option("--ray-address", metavar="HOST:PORT", help="Ray cluster to join, or auto [Ray on this machine].")
+@click.option("--runtime-env", metavar="FILE.yaml", help="What Ray sets up for the workers.")
 @click.option("--backend", default="tensorflow", metavar="NAME", help="tensorflow, jax or torch [tensorflow].")
 @click.option("--seed", type=int, default=0, metavar="N", help="Of proposals, weights, dropout and shuffling [0].")
 @click.option("--name", metavar="STUDY", help="Name of the study [<dataset>-<space>-NNN].")
@@ -86,6 +91,8 @@ def search(
     enqueue: str | None,
     name: str | None,
     no_mlflow: bool,
+    resources: tuple[str, ...],
+    runtime_env: str | None,
     **options: Any,
 ) -> None:
     """Find the best architecture for each DATASET.
@@ -100,6 +107,7 @@ def search(
         raise RequestError(f"--name names one study, received {len(datasets)} datasets: search them one by one")
     narrow = parse_settings(settings)
     queued = [] if enqueue is None else _read_configs(Path(enqueue))
+    options |= {"resources": _amounts(resources), "runtime_env": _read_runtime_env(runtime_env)}
     if len(datasets) > 1:
         _check_all(datasets, options)
     results: list[Result] = []
@@ -138,6 +146,8 @@ def search(
 @click.option("--trials", type=int, metavar="N", help="New total budget of trials.")
 @click.option("--time", metavar="DURATION", help="New total budget of time.")
 @click.option("--workers", type=WorkerCount(), help="Worker processes [as before].")
+@click.option("--executor", metavar="NAME", help="local, or ray [as before].")
+@click.option("--ray-address", metavar="HOST:PORT", help="Ray cluster to join, or auto [as before].")
 @common_options
 def resume(common: Common, study: str, **options: Any) -> None:
     """Go on with an interrupted STUDY, or give a finished one a larger budget."""
@@ -178,15 +188,38 @@ def _conclude(common: Common, results: list[Result]) -> None:
     common.say("\n" + next_commands([one.record for one in results], common))
 
 
-def _read_configs(path: Path) -> list[dict[str, Any]]:
+def _read_yaml(option: str, path: Path) -> Any:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        return yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
-        raise RequestError(f"--enqueue {path}: {error.strerror}") from error
+        raise RequestError(f"{option} {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(f"--enqueue {path} is no YAML: {' '.join(str(error).split())}") from error
+        raise RequestError(f"{option} {path} is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _amounts(settings: tuple[str, ...]) -> dict[str, float]:
+    """Read `NAME=N` settings."""
+    amounts = {}
+    for setting in settings:
+        name, _, amount = setting.partition("=")
+        try:
+            amounts[name] = float(amount)
+        except ValueError:
+            raise RequestError(f"--resources takes NAME=N, such as accelerator=1, received {setting!r}") from None
+    return amounts
+
+
+def _read_runtime_env(path: str | None) -> dict[str, Any]:
+    content = {} if path is None else _read_yaml("--runtime-env", Path(path))
+    if not isinstance(content, dict):
+        raise RequestError(f"--runtime-env {path} holds a mapping, such as 'pip: [einops]'")
+    return content
+
+
+def _read_configs(path: Path) -> list[dict[str, Any]]:
+    content = _read_yaml("--enqueue", path)
     configs = [content] if isinstance(content, dict) else content
     if not isinstance(configs, list) or not all(isinstance(one, dict) for one in configs):
         raise RequestError(f"--enqueue {path} holds a list of configs, such as '- batch_size: 64'")

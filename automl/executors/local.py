@@ -37,6 +37,20 @@ _GROWTH = 1.5  # a worker is replaced when it holds so many times ...
 _GROWTH_BYTES = 512 * 2**20  # ... and so much more than after its first trial
 
 
+def prepare_message(prepared_folder: Path, build: Build) -> Prepare:
+    """Return what tells a worker of the dataset and the space.
+
+    Raises:
+        SpaceError: The builder cannot be sent to another process.
+    """
+    try:
+        pickled = cloudpickle.dumps(build)
+    except Exception as error:
+        raise SpaceError(f"the space's build cannot be sent to a worker: {type(error).__name__}: {error}") from error
+    folders = [str(Path(one).resolve()) for one in sys.path]  # '' is the working directory
+    return Prepare(str(prepared_folder.resolve()), pickled, folders)
+
+
 class LocalExecutor:
     """Runs trials in warm worker processes of this machine."""
 
@@ -110,16 +124,13 @@ class LocalExecutor:
         Raises:
             SpaceError: The builder cannot be sent to another process.
         """
-        try:
-            pickled = cloudpickle.dumps(build)
-        except Exception as error:
-            raise SpaceError(
-                f"the space's build cannot be sent to a worker: {type(error).__name__}: {error}"
-            ) from error
-        folders = [str(Path(one).resolve()) for one in sys.path]  # '' is the working directory
-        self._prepare = Prepare(str(prepared_folder.resolve()), pickled, folders)
+        self.take_up(prepare_message(prepared_folder, build))
+
+    def take_up(self, message: Prepare) -> None:
+        """Tell every worker what is searched, as another process packed it."""
+        self._prepare = message
         for worker in [*self._workers, *self._helpers.values()]:
-            worker.send(self._prepare)
+            worker.send(message)
 
     def submit(self, job: TrialJob) -> None:
         """Give a job to a free slot, the one that is ready first."""
@@ -182,8 +193,13 @@ class LocalExecutor:
             AutomlError: What the function raised of our own errors.
             SurroundingsError: The worker died.
         """
+        value: T = self.call_named(f"{function.__module__}:{function.__name__}", arguments, backend=backend)
+        return value
+
+    def call_named(self, function: str, arguments: Mapping[str, Any], *, backend: str | None = None) -> Any:
+        """Run a function that is given as `module:name`, which this process need not be able to import."""
         worker = self._free_worker() if backend in (None, self._backend) else self._helper(backend)
-        worker.send(Call(f"{function.__module__}:{function.__name__}", arguments))
+        worker.send(Call(function, arguments))
         while True:
             try:
                 message = worker.connection.recv()
@@ -196,8 +212,7 @@ class LocalExecutor:
             elif isinstance(message, Returned):
                 if message.error is not None:
                     raise message.error
-                value: T = message.value
-                return value
+                return message.value
 
     def close(self) -> None:
         """End every worker, and whatever runs in it."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +136,13 @@ def is_alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
+def wait_until_dead(pid: int) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while is_alive(pid):
+        assert time.monotonic() < deadline, f"process {pid} lives on"
+        time.sleep(0.05)
+
+
 def return_spec_name(build: Build, prepared: Any, *, suffix: str) -> tuple[str, int]:
     return prepared.spec.name + suffix, os.getpid()
 
@@ -255,8 +263,7 @@ class ExecutorContract:
         assert replace(ended.result, wall_seconds=0.0) == DEADLINE
         assert ended.result.wall_seconds > 0
         assert not executor.running
-        psutil.wait_procs([psutil.Process(pid)] if is_alive(pid) else [], timeout=_PATIENCE_SECONDS)
-        assert not is_alive(pid)
+        wait_until_dead(pid)
         executor.decide(job, CONTINUE)  # ignored
         assert result_of(finish(executor, make_job(1)), 1).state is TrialState.COMPLETE
 

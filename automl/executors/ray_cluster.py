@@ -1,0 +1,230 @@
+"""A Ray cluster: started on this machine or joined, and whether it has what trials ask for."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import signal
+import socket
+import sys
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+import ray
+
+from automl.errors import RequestError
+from automl.executors.devices import core_count, gpu_names
+from automl.executors.ray_request import RayRequest, words
+from automl.executors.ray_slot import FolderRefs
+
+_ANSWER_SECONDS = 5.0  # what an address is given to take a connection
+_JOIN_SECONDS = "10"  # what Ray's head is given to answer a request
+_STORE_BYTES = 256 * 2**20  # of the object store of our own Ray, which carries messages only
+_PIECE_BYTES = 64 * 2**20
+_OWN_PACKAGES = ("automl", "search_spaces", "dashboards")
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns that it will change its default
+    "RAY_DEDUP_LOGS": "0",
+}
+_OWN_RAY = {
+    "RAY_memory_monitor_refresh_ms": "0",  # workers' memory is watched by the local executor
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A cluster that this process is connected to.
+
+    Attributes:
+        demand: What a trial asks for, by Ray's names of resources.
+        slots: Trials that have room at a time.
+        threads: Intra-op threads of a trial's worker.
+        disconnect: Leaves the cluster, and ends it where it was started here.
+    """
+
+    demand: Mapping[str, float]
+    slots: int
+    threads: int
+    disconnect: Callable[[], None] = field(repr=False)
+
+
+def connect(request: RayRequest) -> Cluster:
+    """Start Ray on this machine, or join a cluster.
+
+    A Ray that this process is connected to already (`ray.init` in a user's script) is used, and left as it is.
+
+    Raises:
+        RequestError: The address does not answer, runs another version, or has no room for what is asked.
+    """
+    disconnect = _connected(request)
+    try:
+        nodes = _nodes()
+        share = core_count() // request.workers if request.workers and request.address is None else 1
+        demand = request.demand(has_gpus=any(node.get("GPU") for node in nodes.values()), cpus=max(1, share))
+        room = sum(_room(node, demand) for node in nodes.values())
+        if room < (request.workers or 1):
+            wanted = f"{request.workers} trials at a time, each with " if request.workers else "a trial with "
+            raise RequestError(
+                f"the Ray cluster has room for {room} trials, and was asked for {wanted}{words(demand)}; "
+                f"it has {'; '.join(f'{name}: {words(node)}' for name, node in nodes.items())}"
+            )
+    except BaseException:
+        disconnect()
+        raise
+    slots = request.workers or room
+    return Cluster(demand=demand, slots=slots, threads=max(1, int(demand["CPU"])), disconnect=disconnect)
+
+
+def available() -> str:
+    """Say what the cluster has free now."""
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    return words(_counted(free))
+
+
+def put_folder(folder: Path) -> FolderRefs:
+    """Put the files of a folder into the object store, from where each node fetches them once."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): [ray.put(piece) for piece in _pieces(path)] for path in paths}
+
+
+@contextmanager
+def users_modules_by_value() -> Iterator[None]:
+    """Let functions of a user's own modules travel as code: other machines do not have these modules."""
+    modules = [module for module in list(sys.modules.values()) if _is_users_own(module)]
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _connected(request: RayRequest) -> Callable[[], None]:
+    if ray.is_initialized():
+        return lambda: None
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    if request.address is None:
+        return _start(request, options)
+    if request.address != "auto":
+        _check_answers(request.address)
+    _init(request, {"address": request.address, **options}, {"RAY_gcs_server_request_timeout_seconds": _JOIN_SECONDS})
+    return ray.shutdown
+
+
+def _start(request: RayRequest, options: Mapping[str, Any]) -> Callable[[], None]:
+    # Not below TMPDIR: the paths of Ray's sockets, 60 characters further down, may have 107 in all.
+    folder = tempfile.mkdtemp(prefix="automl-ray-", dir="/tmp")
+    crowded = request.workers if request.workers and request.cpus_per_trial is None else 0
+
+    def end() -> None:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    own = {
+        "address": "local",
+        "num_cpus": max(core_count(), crowded),
+        "num_gpus": len(gpu_names()),
+        "include_dashboard": False,
+        "object_store_memory": _STORE_BYTES,
+        "_temp_dir": folder,
+    }
+    try:
+        _init(request, {**own, **options}, _OWN_RAY)
+    except BaseException:
+        end()
+        raise
+    return end
+
+
+def _init(request: RayRequest, options: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+    try:
+        with _environment({**_QUIET, **environment}), _own_signals():
+            ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+        place = "Ray cannot be started here" if request.address is None else f"--ray-address {request.address}"
+        raise RequestError(f"{place}: {' '.join(str(error).split())[:500]}") from error
+
+
+def _check_answers(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise RequestError(f"--ray-address takes 'auto' or HOST:PORT, received {address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise RequestError(
+            f"--ray-address {address} does not answer ({error}): start Ray there with 'ray start --head', or leave the "
+            "option out for a Ray on this machine"
+        ) from error
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables that Ray reads when it starts; what is set stays."""
+    fresh = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(fresh)
+    try:
+        yield
+    finally:
+        for name in fresh:
+            del os.environ[name]
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep Ray from taking over SIGTERM."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _nodes() -> dict[str, Mapping[str, float]]:
+    """Return by name what each living node has in all."""
+    known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    alive = [node for node in known if node["Alive"]]
+    return {f"node {node['NodeManagerHostname']}-{node['NodeID'][:4]}": _counted(node["Resources"]) for node in alive}
+
+
+def _counted(resources: Mapping[str, float]) -> dict[str, float]:
+    """Leave out what is no amount to choose by: bytes of memory, names of nodes."""
+    return {
+        name: amount
+        for name, amount in resources.items()
+        if not name.startswith("node:") and name not in ("memory", "object_store_memory")
+    }
+
+
+def _room(node: Mapping[str, float], demand: Mapping[str, float]) -> int:
+    return min(math.floor(node.get(name, 0.0) / amount + 1e-6) for name, amount in demand.items() if amount)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
+
+
+def _is_users_own(module: ModuleType) -> bool:
+    """Return True for a module that is neither Python's, nor installed, nor ours."""
+    path = getattr(module, "__file__", None)
+    name = getattr(module, "__name__", "__main__")
+    if path is None or name == "__main__" or name.partition(".")[0] in _OWN_PACKAGES:
+        return False
+    installed = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return not any(Path(path).is_relative_to(folder) for folder in installed)
