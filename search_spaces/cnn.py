@@ -33,6 +33,8 @@ from search_spaces.blocks import (
 def build(config: dict[str, Any], spec: DatasetSpec) -> Any:
     """Return a model of convolution blocks; blocks stop pooling when the image has become too small to halve.
 
+    From block to block, filters are multiplied by `filter_growth`: maps shrink to a quarter, so that wide ones cost little.
+
     Raises:
         SpaceError: The dataset's rows are no images.
     """
@@ -40,18 +42,19 @@ def build(config: dict[str, Any], spec: DatasetSpec) -> Any:
 
     inputs, x, others = image_inputs(spec, "cnn", scaling=config["scaling"])
     x = stem(augment(x, config["augmentation"]), config["blocks"][0]["filters"])
-    for block in config["blocks"]:
-        x = _block(x, block, config)
+    for index, block in enumerate(config["blocks"]):
+        filters = round(block["filters"] * config["filter_growth"] ** index)
+        x = _block(x, block, filters, config)
     x = keras.layers.Flatten()(x) if config["pooling"] == "flatten" else keras.layers.GlobalAveragePooling2D()(x)
     x = hidden_layer(side_by_side([x, *others]), config["dense_units"], config["dense_dropout"], config)
     return keras.Model(inputs, output_layers(x, spec))
 
 
-def _block(x: Any, block: dict[str, Any], config: dict[str, Any]) -> Any:
+def _block(x: Any, block: dict[str, Any], filters: int, config: dict[str, Any]) -> Any:
     import keras
 
     for _ in range(block["convolutions"]):
-        x = activate(_convolution(x, block["filters"], config), config)
+        x = activate(_convolution(x, filters, config), config)
     if min(x.shape[1:3]) >= 2:
         x = keras.layers.MaxPooling2D()(x)
     return drop(x, block["dropout"])
@@ -80,12 +83,13 @@ space = SearchSpace(
             1,
             4,
             [
-                Int("filters", 8, 128, log=True, default=48),
+                Int("filters", 8, 96, log=True, default=32),
                 Int("convolutions", 1, 2, default=1),
                 Float("dropout", 0.0, 0.5, step=0.05, default=0.1),
             ],
             default=3,
         ),
+        Choice("filter_growth", [1.0, 1.5, 2.0], default=2.0),
         Choice("kernel_size", [3, 5]),
         Choice("convolution", ["full", "separable"]),
         Choice("pooling", ["flatten", "average"]),
@@ -93,7 +97,7 @@ space = SearchSpace(
         Float("dense_dropout", 0.0, 0.6, step=0.05, default=0.3),
         Choice("activation", ACTIVATIONS),
         Choice("batch_normalization", [True, False]),
-        Choice("augmentation", AUGMENTATIONS, default="shift"),
+        Choice("augmentation", AUGMENTATIONS),  # it pays late: after many epochs, or on few images
         scaling_parameter(),
         *weight_parameters(),
         *training_parameters(learning_rate=2e-3),
