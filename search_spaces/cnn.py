@@ -33,7 +33,7 @@ from search_spaces.blocks import (
 def build(config: dict[str, Any], spec: DatasetSpec) -> Any:
     """Return a model of convolution blocks; blocks stop pooling when the image has become too small to halve.
 
-    From block to block, filters are multiplied by `filter_growth`: maps shrink to a quarter, so that wide ones cost little.
+    From block to block, filters are multiplied by `filter_growth`: maps shrink to a quarter, so wide ones cost little.
 
     Raises:
         SpaceError: The dataset's rows are no images.
