@@ -157,9 +157,14 @@ class TrialRecord:
 
     @property
     def lost_seconds(self) -> float:
-        """Wall-clock seconds of the runs that failed. What a retry found in a checkpoint is among them."""
-        failed = self.wall_seconds if self.state is TrialState.FAILED else 0.0
-        return failed + sum(attempt.wall_seconds for attempt in self.attempts)
+        """Wall-clock seconds of the runs that failed, without what the last one found in a checkpoint of theirs."""
+        failed = sum(attempt.wall_seconds for attempt in self.attempts)
+        if self.state is TrialState.FAILED:
+            return failed + self.wall_seconds
+        if not self.state.is_final:
+            return failed
+        used = max(0.0, self.seconds - self.wall_seconds)  # of its epochs, what it did not train itself
+        return max(0.0, failed - used)
 
     @property
     def seconds(self) -> float:

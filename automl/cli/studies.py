@@ -72,10 +72,11 @@ def _trials_text(record: StudyRecord) -> str:
             "" if trial.value is None else f"{trial.value:.4f}",
             str(len(trial.epochs)),
             f"{trial.seconds:.1f}",
+            ", ".join(attempt.reason for attempt in trial.attempts),
         ]
         for trial in record.trials
     ]
-    return text_table(["trial", "state", record.objective.metric, "epochs", "seconds"], rows)
+    return text_table(["trial", "state", record.objective.metric, "epochs", "seconds", "run again after"], rows)
 
 
 @click.command()

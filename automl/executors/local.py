@@ -1,7 +1,7 @@
 """The local executor: warm worker processes on this machine, one a slot.
 
 A worker that dies fails the trial it was running and is replaced; one whose memory has grown is replaced between
-trials.
+trials, and one that would leave the machine without memory is ended (`memory.py`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from automl.errors import SpaceError, SurroundingsError
 from automl.executors.backends import TENSORFLOW, backend_environment
 from automl.executors.base import Ended, Event, Reported, T
 from automl.executors.devices import Slot, merge_slots
+from automl.executors.memory import MemoryWatch, WorkerMemory
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
 from automl.records import Decision, FailureReason, TrialResult, TrialState
 from automl.search_space import Build
@@ -33,8 +34,6 @@ from automl.training.job import TrialJob
 _STOP_SECONDS = 5.0  # what a worker is given to end by itself
 _START_ATTEMPTS = 3  # workers in a row that may die before they are ready
 _ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # somebody's wish, not the trial's fault
-_GROWTH = 1.5  # a worker is replaced when it holds so many times ...
-_GROWTH_BYTES = 512 * 2**20  # ... and so much more than after its first trial
 
 
 def prepare_message(prepared_folder: Path, build: Build) -> Prepare:
@@ -62,6 +61,7 @@ class LocalExecutor:
         backend: str = TENSORFLOW,
         also: Collection[str] = (),
         compiled: Path | None = None,
+        watch: MemoryWatch | None = None,
     ) -> None:
         """Plan the workers; `start` starts them.
 
@@ -71,11 +71,13 @@ class LocalExecutor:
             backend: What Keras runs on in the workers, one of `BACKENDS`.
             also: Other backends that calls will need: a worker of each is started beside those that train.
             compiled: Folder that keeps compiled code for later searches; by default beside `log_path`.
+            watch: Looks at the memory; by default at this machine's, or that of our control group.
         """
         self._slots = list(slots)
         self._log_path = log_path
         self._backend = backend
         self._compiled = compiled or log_path.parent / "compiled"
+        self._watch = watch or MemoryWatch()
         self._also = set(also) - {backend}
         self._helpers: dict[str, _Worker] = {}  # by backend: workers for calls that need another one
         self._workers: list[_Worker] = []
@@ -172,6 +174,7 @@ class LocalExecutor:
         Raises:
             SurroundingsError: Workers die before they are ready.
         """
+        self._end_largest()
         events, self._abandoned = self._abandoned, []
         timeout = 0.0 if events else timeout_seconds
         by_connection = {worker.connection: worker for worker in self._workers}
@@ -208,7 +211,7 @@ class LocalExecutor:
                 self._replace(worker)
                 raise SurroundingsError(f"a worker died ({cause}); its last words are in {self._log_path}") from None
             if isinstance(message, Ready):
-                worker.become_ready()
+                worker.become_ready(message.held_bytes)
             elif isinstance(message, Returned):
                 if message.error is not None:
                     raise message.error
@@ -247,15 +250,18 @@ class LocalExecutor:
             return self._lost(worker)
         job = worker.job
         match message:
-            case Ready():
-                worker.become_ready()
+            case Ready(held_bytes):
+                worker.become_ready(held_bytes)
                 self._failed_starts = 0
             case Report(report) if job is not None:
                 worker.reported_epoch = report.epoch
                 return [Reported(job, report)]
             case Result(result) if job is not None:
+                if result.reason == FailureReason.OOM:
+                    result = replace(result, is_transient=self._is_crowded(worker))
                 ended = worker.ended(result)
-                if worker.has_grown(result.resident_memory_bytes):
+                share = self._watch.share_bytes(len(self._workers))
+                if worker.memory.has_grown(result.resident_memory_bytes, share):
                     worker.send(Stop())
                     self._replace(worker)
                 return [ended]
@@ -271,12 +277,38 @@ class LocalExecutor:
         if worker.is_stopped:  # it died in the epoch that it trained ahead of the decision, which does not count
             return TrialResult(state=TrialState.PRUNED)
         code = worker.exit_code()
+        if code == -signal.SIGKILL and self._watch.has_run_out(worker.memory):
+            return self._out_of_memory(worker, "was killed")
         return TrialResult(
             state=TrialState.FAILED,
             reason=FailureReason.INTERRUPTED if -code in _ENDING_SIGNALS else FailureReason.CRASHED,
             message=f"the worker died ({_described(code)}); its last words are in {self._log_path}",
             is_transient=True,
         )
+
+    def _end_largest(self) -> None:
+        """End the worker, if any, that would leave the machine without memory."""
+        training = {worker.memory: worker for worker in self._workers if worker.job is not None}
+        largest = self._watch.look(list(training))
+        worker = training[largest] if largest is not None else None
+        if worker is not None and worker.job is not None:
+            stopped = TrialResult(state=TrialState.PRUNED)
+            self.abandon(worker.job, stopped if worker.is_stopped else self._out_of_memory(worker, "was ended"))
+
+    def _out_of_memory(self, worker: _Worker, end: str) -> TrialResult:
+        return TrialResult(
+            state=TrialState.FAILED,
+            reason=FailureReason.OOM,
+            message=f"the worker {end} for want of memory: {self._watch.describe(worker.memory)}",
+            is_transient=self._is_crowded(worker),
+        )
+
+    def _is_crowded(self, worker: _Worker) -> bool:
+        """Return True where a worker was short of memory that others took, the machine's or a GPU's."""
+        others = [other for other in self._workers if other is not worker and other.job is not None]
+        gpu = worker.slot.environment.get("CUDA_VISIBLE_DEVICES")
+        shares_gpu = any(gpu and other.slot.environment.get("CUDA_VISIBLE_DEVICES") == gpu for other in others)
+        return shares_gpu or self._watch.is_crowded(worker.memory, [other.memory for other in others])
 
     def _lost_start(self, worker: _Worker) -> None:
         if worker.ready:
@@ -306,7 +338,6 @@ class _Worker:
         self.is_stopped = False  # the job has been sent STOP
         self.reported_epoch = 0
         self._began: float | None = None  # when it took up its job
-        self._first_memory_bytes = 0
         ours, theirs = socket.socketpair()
         with theirs, log_path.open("ab") as log:
             command = [
@@ -326,6 +357,7 @@ class _Worker:
                 start_new_session=True,  # the terminal's Ctrl-C must reach the driver only
             )
         self.connection = Connection(ours.detach())
+        self.memory = WorkerMemory(self.process.pid)
 
     def send(self, message: object) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died: the next receive says so
@@ -336,8 +368,9 @@ class _Worker:
         self._began = time.monotonic() if self.ready else None
         self.send(RunTrial(job))
 
-    def become_ready(self) -> None:
+    def become_ready(self, held_bytes: int) -> None:
         self.ready, self._began = True, time.monotonic()
+        self.memory.become_ready(held_bytes)
 
     def ended(self, result: TrialResult) -> Ended:
         """Let go of the job, and say how it ended."""
@@ -349,12 +382,6 @@ class _Worker:
     @property
     def training_seconds(self) -> float:
         return 0.0 if self.job is None or self._began is None else time.monotonic() - self._began
-
-    def has_grown(self, memory_bytes: int) -> bool:
-        if not self._first_memory_bytes:
-            self._first_memory_bytes = memory_bytes
-        first = self._first_memory_bytes
-        return memory_bytes > max(first * _GROWTH, first + _GROWTH_BYTES)
 
     def end(self, deadline: float) -> None:
         self.connection.close()

@@ -53,7 +53,9 @@ class Stop:
 
 @dataclass(frozen=True)
 class Ready:
-    """Worker to driver: keras is imported."""
+    """Worker to driver: keras is imported, and so much memory held before the first trial."""
+
+    held_bytes: int
 
 
 @dataclass(frozen=True)

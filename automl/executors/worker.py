@@ -16,6 +16,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from multiprocessing.connection import Connection
@@ -23,10 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import psutil
 
 from automl.data import PreparedDataset
 from automl.errors import AutomlError, SurroundingsError
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
+from automl.memory import held_bytes
 from automl.records import Config, Decision, TrialResult, TrialState
 from automl.search_space import Build
 from automl.training.graphs import Graphs
@@ -34,15 +37,19 @@ from automl.training.job import TrialJob
 from automl.training.run_trial import Trial, run_trial
 from automl.unions import own_fit
 
+_KILLED_FIRST = "500"  # of 1000
+
 
 def main() -> None:
     """Serve the driver at the other end of the inherited pipe."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they are the driver's, which ends its workers in order
         signal.signal(number, signal.SIG_IGN)
     connection, threads = Connection(int(sys.argv[1])), int(sys.argv[2])
+    with suppress(OSError):  # should memory run out in an instant, the kernel's choice is a worker, not the driver
+        Path("/proc/self/oom_score_adj").write_text(_KILLED_FIRST)
     try:
         _import_keras(threads)
-        connection.send(Ready())
+        connection.send(Ready(held_bytes(psutil.Process())))
         _serve(connection)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         sys.exit(0)  # the driver is gone

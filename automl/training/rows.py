@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeAlias
 
 import numpy as np
-import psutil
 
 from automl.data import Split, StoredArray
+from automl.memory import read_memory
 from automl.training.metrics import Array
 from automl.training.sweeps import CompiledSweep, Sums, structured, tensor
 
@@ -50,7 +50,7 @@ def open_rows(split: Split, *, resident_bytes: float | None = None) -> Rows:
         resident_bytes: What fits; by default `RESIDENT_SHARE` of the memory that is free.
     """
     arrays = [*split.inputs, *split.outputs, *([] if split.weights is None else [split.weights])]
-    most = RESIDENT_SHARE * psutil.virtual_memory().available if resident_bytes is None else resident_bytes
+    most = RESIDENT_SHARE * read_memory().available_bytes if resident_bytes is None else resident_bytes
     kind = ResidentRows if sum(array.nbytes for array in arrays) <= most else StreamedRows
     return kind(split.inputs, split.outputs, split.weights)
 

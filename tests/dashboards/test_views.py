@@ -117,7 +117,7 @@ def test_failures_are_counted_by_reason_with_the_first_message() -> None:
 
 
 def test_trials_that_were_run_again_are_told_apart_from_those_that_failed() -> None:
-    record = study([trial(0, 0.5, attempts=(CRASHED,)), failed(1), trial(2, 0.5)])
+    record = study([trial(0, 0.5, attempts=(CRASHED,), wall_seconds=2.0), failed(1), trial(2, 0.5)])
     assert views.view_study(record, anchor="a").retries == "1 trial after 1 crashed, 4 s lost"
 
 

@@ -56,6 +56,16 @@ def make_build() -> Build:
         if mode == "die-once" and not Path(config["flag"]).exists():
             Path(config["flag"]).touch()
             mode = "die-in-epoch-2"
+        if mode.startswith("take"):
+            import time
+
+            taken = keras.taken = getattr(keras, "taken", []) if config.get("leaks") else []
+            for _ in range(config["mib"] // 16):
+                taken.append(b"x" * 2**24)
+                time.sleep(0.01)
+        if mode == "take-and-block":
+            Path(config["taken"]).write_text("1")
+            mode = "block"
         if mode == "exit":
             os._exit(3)
         if mode == "block":
@@ -254,7 +264,7 @@ class ExecutorContract:
     def test_abandon_ends_what_does_not_end(self, executor: Executor, tmp_path: Path) -> None:
         job = make_job(config=blocking(tmp_path))
         executor.submit(job)
-        pid = pid_written_to(tmp_path / "fifo-pid")
+        pid = pid_written_to(tmp_path / "fifo-path")
         executor.abandon(job, DEADLINE)
         events = wait_until(executor, lambda events: bool(events))
         (ended,) = events
@@ -295,7 +305,7 @@ class ExecutorContract:
             executor.prepare(prepared_folder, make_build())
             executor.submit(make_job(config=blocking(tmp_path)))
             _, idle = executor.call(return_spec_name, suffix="")
-            busy = pid_written_to(tmp_path / "fifo-pid")
+            busy = pid_written_to(tmp_path / "fifo-path")
         finally:
             executor.close()
         assert idle != busy
@@ -312,9 +322,10 @@ def wait_until_reported(executor: Executor) -> list[Reported]:
 
 def blocking(tmp_path: Path) -> Config:
     """Return a config whose build tells its process id by one pipe, and blocks on another."""
-    os.mkfifo(tmp_path / "fifo")
-    os.mkfifo(tmp_path / "fifo-pid")
-    return {"mode": "block", "fifo": str(tmp_path / "fifo"), "path": str(tmp_path / "fifo-pid")}
+    paths = {name: tmp_path / f"fifo-{name}" for name in ("fifo", "path", "taken")}
+    for path in paths.values():
+        os.mkfifo(path)
+    return {"mode": "block"} | {name: str(path) for name, path in paths.items()}
 
 
 def pid_written_to(path: Path) -> int:
