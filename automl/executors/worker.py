@@ -1,7 +1,7 @@
 """A worker process: `python -m automl.executors.worker FILE_DESCRIPTOR THREADS`.
 
 Started once with its environment set, it imports keras, says that it is ready, and then trains trial after trial. It
-ends when told to, or when the driver's end of the pipe closes, however the driver died.
+ends when told to, or when the driver's end of the pipe closes, however the driver died and whatever hangs here.
 
 A decision does not make it wait: while one is under way, the next epoch is trained; if the decision then turns out to
 be STOP, that epoch is dropped and never reported. What is reported is the same as if it had waited.
@@ -12,8 +12,10 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import select
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,6 +23,7 @@ from dataclasses import replace
 from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import cloudpickle
@@ -38,6 +41,7 @@ from automl.training.run_trial import Trial, run_trial
 from automl.unions import own_fit
 
 _KILLED_FIRST = "500"  # of 1000
+_ORDERLY_SECONDS = 3.0  # what the worker is given to end by itself once its driver is gone
 
 
 def main() -> None:
@@ -45,6 +49,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # they are the driver's, which ends its workers in order
         signal.signal(number, signal.SIG_IGN)
     connection, threads = Connection(int(sys.argv[1])), int(sys.argv[2])
+    Thread(target=_end_with_driver, args=(connection.fileno(),), daemon=True).start()
     with suppress(OSError):  # should memory run out in an instant, the kernel's choice is a worker, not the driver
         Path("/proc/self/oom_score_adj").write_text(_KILLED_FIRST)
     try:
@@ -53,6 +58,15 @@ def main() -> None:
         _serve(connection)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         sys.exit(0)  # the driver is gone
+
+
+def _end_with_driver(pipe: int) -> None:
+    """End this process once the driver's end of the pipe is closed, whatever the main thread is doing: it may hang."""
+    hang_up = select.poll()
+    hang_up.register(pipe, 0)  # a closed end is reported without being asked for; messages are the main thread's
+    hang_up.poll()
+    time.sleep(_ORDERLY_SECONDS)
+    os._exit(0)
 
 
 def _import_keras(threads: int) -> None:

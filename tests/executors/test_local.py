@@ -162,7 +162,7 @@ def test_calls_that_need_another_backend_get_a_worker_of_it(prepared_folder: Pat
 
 
 _DRIVER = """
-    import json, sys
+    import json, sys, time
     from pathlib import Path
 
     from automl.executors.devices import Slot, merge_slots
@@ -187,6 +187,9 @@ _DRIVER = """
     executor.start()
     executor.prepare(Path(sys.argv[1]), build)
     result = result_of(finish(executor, make_job()))
+    executor.prepare(Path(sys.argv[1]), lambda config, spec: time.sleep(3600))
+    executor.submit(make_job(1))
+    time.sleep(1.0)
     print(json.dumps([result.state.value, result.parameter_count, *executor.process_ids]), flush=True)
     sys.stdin.read()
 """
@@ -195,6 +198,7 @@ _DRIVER = """
 def test_functions_of_a_script_travel_and_workers_end_with_a_killed_driver(
     prepared_folder: Path, tmp_path: Path
 ) -> None:
+    """Even a worker in which a trial hangs."""
     script = tmp_path / "driver.py"
     script.write_text(textwrap.dedent(_DRIVER))
     here = str(Path(__file__).parent)

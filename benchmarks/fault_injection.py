@@ -1,0 +1,369 @@
+"""Real searches that faults are put into, and what must be true after each fault.
+
+A search runs as people run it, `automl search` and `automl resume` in processes of their own. Faults within trials
+(NaN, too much memory, a crash, an epoch that hangs) come from the space: a trial's ticket says what happens to it.
+Faults from outside are signals and damaged files. After every one, what was known before must still be known.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import automl
+from automl.errors import AutomlError
+
+STUDY = "faulted"
+_EPOCHS = 8
+_EXACT = 1e-5  # of what an epoch gives that is trained once more from a checkpoint
+_TIMEOUT_SECONDS = 6
+_END_SECONDS = 60.0  # what a driver that was told to end is given
+_ORPHAN_SECONDS = 15.0  # what workers of a dead driver are given to notice
+
+SPACE = '''
+"""Dense layers, and a ticket that says what happens to the trial: of twenty, four draw a fault."""
+import os, resource, signal, time
+import numpy as np
+from automl import Choice, Int, SearchSpace, input_layers, output_layers
+
+
+def build(config, spec):
+    import keras
+
+    inputs, x = input_layers(spec)
+    ticket = config["ticket"] % 20
+    if ticket == 3:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if ticket == 7:
+        allocate_too_much()
+    if ticket == 11:
+        time.sleep(3600)
+    if ticket == 15:
+        x = keras.layers.Rescaling(float("nan"))(x)
+    for _ in range(3):
+        x = keras.layers.Dense(config["units"], activation="relu")(x)
+    return keras.Model(inputs, output_layers(x, spec))
+
+
+def allocate_too_much():
+    """Run out of a gigabyte more than this process has: really, and without harm to the machine."""
+    own = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (own + 2**30, limits[1]))
+    try:
+        np.ones(2**31, dtype="int8")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+space = SearchSpace("faulty", [Int("ticket", 0, 9999), Int("units", 192, 384), Choice("batch_size", [32])], build)
+'''
+
+
+class BrokenError(AssertionError):
+    """Something that had to survive did not."""
+
+
+@dataclass
+class FaultySearch:
+    """One study that is searched, hurt, and resumed.
+
+    Attributes:
+        folder: Where the space and the home folder lie.
+        environment: Further environment of every process, such as `MLFLOW_TRACKING_URI`.
+        workers: Worker processes of each driver.
+    """
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    workers: int = 2
+    trials: int = 0
+    driver: subprocess.Popen[bytes] | None = None
+    _family: list[psutil.Process] = field(default_factory=list)
+    _known: dict[int, Any] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        """The home folder."""
+        return self.folder / "home"
+
+    @property
+    def study_folder(self) -> Path:
+        """The study's folder."""
+        return self.home / "studies" / STUDY
+
+    def start(self, *, trials: int) -> None:
+        """Let a driver search until the study has so many trials more; the first call begins the study."""
+        self.trials += trials
+        (self.folder / "faulty_space.py").write_text(SPACE, "utf-8")
+        if self.study_folder.exists():
+            self.resume()
+            return
+        options = {"space": "faulty_space.py:space", "trials": self.trials, "epochs": _EPOCHS, "patience": 0}
+        options |= {"sampler": "random", "scheduler": "none", "workers": self.workers, "finalists": 0, "name": STUDY}
+        options |= {"trial-timeout": f"{_TIMEOUT_SECONDS}s", "retries": 1}
+        self._run("search", "digits", *(f"--{name}={value}" for name, value in options.items()))
+
+    def resume(self) -> None:
+        """Let another driver go on."""
+        self._run("resume", STUDY, f"--trials={self.trials}")
+
+    def wait_running(self) -> bool:
+        """Wait until epochs are trained; return False where the driver has ended before, its budget all but spent."""
+        known = self._epochs()
+        while self._epochs() == known:
+            if self.driver is None or self.driver.poll() is not None:
+                return False
+            time.sleep(0.2)
+        return True
+
+    def wait_end(self, seconds: float = 600.0) -> int:
+        """Wait until the driver has ended, and return its exit code.
+
+        Raises:
+            BrokenError: It does not end, or leaves processes behind.
+        """
+        assert self.driver is not None
+        self._remember_family()
+        try:
+            code = self.driver.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill_all()
+            raise BrokenError(f"the driver did not end within {seconds:.0f} s") from None
+        self._check_orphans()
+        return code
+
+    def signal_driver(self, number: int) -> None:
+        """Send the driver a signal."""
+        assert self.driver is not None
+        self._remember_family()
+        if self.driver.poll() is None:
+            self.driver.send_signal(number)
+
+    def kill_worker(self, choose: random.Random) -> None:
+        """Kill one worker of the driver, if there is one."""
+        self._remember_family()
+        workers = [one for one in self._family if one.is_running() and _is_worker(one)]
+        if workers:
+            choose.choice(workers).send_signal(signal.SIGKILL)
+
+    def kill_all(self) -> None:
+        """End whatever is left."""
+        for one in [*self._family]:
+            if one.is_running():
+                one.kill()
+        if self.driver is not None and self.driver.poll() is None:
+            self.driver.kill()
+            self.driver.wait()
+
+    def verify(self) -> None:
+        """Check that what was known is known, that nothing is there twice, and that what has ended left nothing.
+
+        Raises:
+            BrokenError: It is not so.
+        """
+        record = automl.load_result(STUDY, home=self.home).record
+        numbers = Counter(trial.number for trial in record.trials)
+        if twice := [number for number, count in numbers.items() if count > 1]:
+            raise BrokenError(f"trials {twice} are there twice")
+        configs = Counter(json.dumps(trial.config, sort_keys=True) for trial in record.trials)
+        if same := [config for config, count in configs.items() if count > 1]:
+            raise BrokenError(f"configs were trained twice: {same}")
+        now = {trial.number: trial for trial in record.trials}
+        for number, before in self._known.items():
+            self._check_kept(before, now.get(number))
+        self._known = now
+        kept = {int(path.name) for path in (self.study_folder / "checkpoints").glob("[0-9]*")}
+        if left := sorted(number for number in kept if number in now and now[number].state.is_final):
+            raise BrokenError(f"checkpoints of trials {left} are left, which have ended")
+
+    def verify_end(self) -> dict[str, int]:
+        """Check a study whose driver has ended well; return how many trials ended in which state.
+
+        Raises:
+            BrokenError: The budget is not exact, or a trial seems to run.
+        """
+        self.verify()
+        states = Counter(str(trial.state.value) for trial in self._known.values())
+        counted = states["complete"] + states["pruned"]
+        if counted != self.trials:
+            raise BrokenError(f"expected {self.trials} complete or pruned trials, found {counted}")
+        if states["running"] or states["waiting"]:
+            raise BrokenError(f"trials seem to run: {dict(states)}")
+        return dict(states)
+
+    def failures(self) -> dict[str, int]:
+        """Return how many trials failed, by reason, and how many were run again."""
+        failed = Counter(trial.reason for trial in self._known.values() if trial.state.value == "failed")
+        failed["run again"] = sum(bool(trial.attempts) for trial in self._known.values())
+        return dict(failed)
+
+    def verify_mlflow(self, uri: str | None = None) -> int:
+        """Check that MLflow has every trial once, epoch by epoch; return how many epochs were compared.
+
+        Raises:
+            BrokenError: It has something else.
+        """
+        from mlflow import MlflowClient
+
+        client = MlflowClient(uri or f"sqlite:///{self.home / 'mlflow.db'}")
+        experiments = [one.experiment_id for one in client.search_experiments()]
+        runs = client.search_runs(experiments, "tags.`automl.kind` = 'trial'", max_results=50_000)
+        by_trial = Counter(int(run.data.tags["automl.trial"]) for run in runs)
+        if by_trial != Counter(self._known):
+            raise BrokenError(f"MLflow has the trials {dict(by_trial)}, the study {sorted(self._known)}")
+        compared = 0
+        for run in runs:
+            trial = self._known[int(run.data.tags["automl.trial"])]
+            points = client.get_metric_history(run.info.run_id, "val_accuracy") if trial.epochs else []
+            theirs = sorted((point.step, point.value) for point in points)
+            ours = [(one.epoch, one.metrics["val_accuracy"]) for one in trial.epochs]
+            if theirs != ours:
+                raise BrokenError(f"trial {trial.number}: MLflow has the epochs {theirs}, the study {ours}")
+            compared += len(ours)
+        return compared
+
+    def _run(self, *arguments: str) -> None:
+        with (self.folder / "driver.log").open("ab") as log:
+            self.driver = subprocess.Popen(
+                [str(Path(sys.executable).with_name("automl")), *arguments, f"--home={self.home}", "--quiet"],
+                cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._family = []
+
+    def _remember_family(self) -> None:
+        """Note the driver's children while they can still be told from other processes."""
+        assert self.driver is not None
+        try:
+            children = psutil.Process(self.driver.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return
+        self._family += [one for one in children if one not in self._family]
+
+    def _check_orphans(self) -> None:
+        _, alive = psutil.wait_procs(self._family, timeout=_ORPHAN_SECONDS)
+        left = [one for one in alive if one.is_running()]
+        if left:
+            self.kill_all()
+            raise BrokenError(f"{len(left)} processes outlived their driver: {left}")
+
+    def _check_kept(self, before: Any, now: Any) -> None:
+        if now is None:
+            raise BrokenError(f"trial {before.number} is lost")
+        if (before.config, before.seed) != (now.config, now.seed):
+            raise BrokenError(f"trial {before.number} has become another one")
+        if before.state.is_final and before != now:
+            raise BrokenError(f"trial {before.number} had ended, and has changed")
+        epochs = {one.epoch: one.metrics for one in now.epochs}
+        for one in before.epochs:
+            if not _is_same(one.metrics, epochs.get(one.epoch, {})):
+                raise BrokenError(f"epoch {one.epoch} of trial {before.number} is lost, or another one")
+
+    def _epochs(self) -> int:
+        """Return how many epochs are known now; none while there is no study."""
+        try:
+            trials = automl.load_result(STUDY, home=self.home).record.trials
+        except AutomlError:
+            return 0
+        return sum(len(trial.epochs) for trial in trials)
+
+
+def _is_same(before: Mapping[str, float], now: Mapping[str, float]) -> bool:
+    """Return True for metrics of one epoch, which may have been trained twice."""
+    return before.keys() == now.keys() and all(abs(before[name] - now[name]) <= _EXACT for name in before)
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    return "automl.executors.worker" in process.cmdline()
+
+
+def tear_journal(search: FaultySearch) -> None:
+    """Leave half a line at the journal's end, as a crash in the middle of a write does."""
+    with (search.study_folder / "journal.log").open("ab") as journal:
+        journal.write(b'{"op_code": 8, "worker_id": "torn", "tri')
+
+
+def damage_checkpoint(search: FaultySearch, choose: random.Random) -> None:
+    """Overwrite some bytes in the middle of the newest checkpoint, if there is one."""
+    files = sorted((search.study_folder / "checkpoints").glob("*/*.npz"), key=lambda path: path.stat().st_mtime)
+    if files:
+        with files[-1].open("r+b") as file:
+            file.seek(choose.randrange(max(1, files[-1].stat().st_size - 8)))
+            file.write(b"damaged!")
+
+
+def _kill_driver(search: FaultySearch, choose: random.Random) -> None:
+    search.signal_driver(signal.SIGKILL)
+    search.wait_end(_END_SECONDS)
+
+
+def _interrupt(search: FaultySearch, choose: random.Random) -> None:
+    search.signal_driver(signal.SIGINT)
+    search.wait_end(_END_SECONDS)
+
+
+def _interrupt_twice(search: FaultySearch, choose: random.Random) -> None:
+    search.signal_driver(signal.SIGINT)
+    time.sleep(choose.uniform(0.0, 0.5))
+    search.signal_driver(signal.SIGINT)
+    search.wait_end(_END_SECONDS)
+
+
+def _terminate(search: FaultySearch, choose: random.Random) -> None:
+    search.signal_driver(signal.SIGTERM)
+    search.wait_end(_END_SECONDS)
+
+
+def _kill_worker(search: FaultySearch, choose: random.Random) -> None:
+    search.kill_worker(choose)
+
+
+def _tear(search: FaultySearch, choose: random.Random) -> None:
+    _kill_driver(search, choose)
+    tear_journal(search)
+
+
+def _damage(search: FaultySearch, choose: random.Random) -> None:
+    _interrupt(search, choose)
+    damage_checkpoint(search, choose)
+
+
+FAULTS: Mapping[str, Callable[[FaultySearch, random.Random], None]] = {
+    "driver killed": _kill_driver,
+    "driver interrupted": _interrupt,
+    "driver interrupted twice": _interrupt_twice,
+    "driver terminated": _terminate,
+    "worker killed": _kill_worker,
+    "journal torn": _tear,
+    "checkpoint damaged": _damage,
+}
+"""By name: what is done to a search that runs. Afterwards its driver is dead or goes on."""
+
+
+def put_in(search: FaultySearch, fault: str, choose: random.Random) -> None:
+    """Put one fault into a running search, verify what is left, and let a driver go on where none does.
+
+    Raises:
+        BrokenError: Something did not survive.
+    """
+    assert search.driver is not None
+    FAULTS[fault](search, choose)
+    if search.driver.poll() is not None:
+        search.verify()
+        search.resume()
