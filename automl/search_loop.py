@@ -187,6 +187,7 @@ class SearchLoop:
     def _submit(self, job: TrialJob, *, spent: float = 0.0) -> None:
         """Let a job run; `spent` are seconds that went into its epochs before."""
         self._spent[job.seed] = spent
+        self._stopped_by.pop(job.seed, None)  # an earlier run's, which ended otherwise
         self._executor.submit(job)
 
     def _overdue_seconds(self, job: TrialJob) -> float:
