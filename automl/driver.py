@@ -111,6 +111,7 @@ class Driver:
     def submit(self, job: TrialJob, *, spent: float = 0.0) -> None:
         """Let a job run; `spent` are seconds that went into its epochs before."""
         self._spent[job.seed] = spent
+        self._stopped_by.pop(job.seed, None)  # an earlier run's, which ended otherwise
         self.executor.submit(job)
 
     def answer(self, job: TrialJob, *, stopped_by: str) -> None:

@@ -358,7 +358,7 @@ class RayExecutor:
             if run.is_stopped and run.ending is None:
                 run.ending = TrialResult(state=TrialState.PRUNED)
             if run.ending is not None:
-                self._events.append(Ended(run.job, run.ending))
+                self._events.append(Ended(run.job, replace(run.ending, wall_seconds=run.seconds)))
         self._waiting = [run for run in self._waiting if run.ending is None]
 
     def _place_waiting(self) -> None:
