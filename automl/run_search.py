@@ -108,7 +108,8 @@ def search(
         scheduler: `asha`, `hyperband`, `median` or `none`.
         executor: `local`, or `ray`: in actors of a Ray cluster.
         workers: Worker processes, or `"auto"`: one a GPU, or else one a core; on Ray as many as there is room for.
-        gpus_per_trial: GPUs of a trial on Ray: a part of one (0.25), or several; by default one where there are GPUs.
+        gpus_per_trial: Share of a GPU that a trial gets (0.5: two workers on each), or how many GPUs, or 0 for CPUs
+            only; by default one, or less where there are more workers than GPUs.
         cpus_per_trial: CPU cores that a trial asks Ray for, which are its threads.
         resources: Further resources that a trial asks Ray for, by the cluster's names.
         ray_address: `HOST:PORT` of a Ray cluster, or `"auto"` for the one that this machine belongs to; by default Ray

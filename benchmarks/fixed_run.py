@@ -140,7 +140,7 @@ def _slots(workers: int) -> Iterator[None]:
     def first_slots(_: int, *more: Any, **options: Any) -> list[Any]:
         return plan_slots(max(workers, core_count()), *more, **options)[:workers]
 
-    with patch("automl.run_search.plan_slots", first_slots):
+    with patch("automl.executors.choice.plan_slots", first_slots):
         yield
 
 

@@ -10,7 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from automl.executors.devices import core_count, gpu_names
+from automl.executors.devices import core_count
+from automl.executors.gpus import list_gpus
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -31,7 +32,7 @@ def machine() -> dict[str, Any]:
     return {
         "cores": core_count(),
         "processor": _processor(),
-        "gpus": gpu_names(),
+        "gpus": [gpu.name for gpu in list_gpus()],
         "python": platform.python_version(),
         **{name: version(name) for name in ("tensorflow", "keras", "optuna", "mlflow")},
     }

@@ -16,6 +16,20 @@ from automl.home import Home
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class WorkerCount(click.ParamType[int | str]):
+    """A positive number, or `auto`."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the number, or `auto`."""
+        if value == "auto":
+            return "auto"
+        if not str(value).isdigit() or int(value) < 1:
+            self.fail(f"expected a number from 1, or 'auto', received {value!r}", param, ctx)
+        return int(value)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Common:
     """What `--home --storage --json --quiet` said.

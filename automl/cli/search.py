@@ -8,26 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from automl.cli.options import Common, common_options
+from automl.cli.options import Common, WorkerCount, common_options
 from automl.errors import AutomlError, RequestError
 
 if TYPE_CHECKING:
     from automl.driver import Progress
     from automl.results import Result
-
-
-class WorkerCount(click.ParamType[int | str]):
-    """A positive number, or `auto`."""
-
-    name = "N|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """Return the number, or `auto`."""
-        if value == "auto":
-            return "auto"
-        if not str(value).isdigit() or int(value) < 1:
-            self.fail(f"expected a number from 1, or 'auto', received {value!r}", param, ctx)
-        return int(value)
 
 
 _DATA_OPTIONS = (
@@ -69,7 +55,7 @@ def _data_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--workers", type=WorkerCount(), default="auto", help="Worker processes [auto: one a GPU, or one a core]."
 )
-@click.option("--gpus-per-trial", type=float, metavar="F", help="GPUs of a trial: a part of one, or several [1].")
+@click.option("--gpus-per-trial", type=float, metavar="F", help="Share of a GPU (0.5), or GPUs, a trial [1; 0: none].")
 @click.option("--cpus-per-trial", type=float, metavar="F", help="Cores that a trial asks Ray for: its threads [1].")
 @click.option("--resources", multiple=True, metavar="NAME=N", help="What else a trial asks Ray for.")
 @click.option("--ray-address", metavar="HOST:PORT", help="Ray cluster to join, or auto [Ray on this machine].")

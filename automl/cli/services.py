@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from automl.cli.options import Common, common_options, text_table
+from automl.cli.options import Common, WorkerCount, common_options, text_table
 from automl.errors import AutomlError, RequestError
 
 # No telemetry, and no job runners: they serve evaluations of language models, in nine processes of 240 MB.
@@ -95,13 +95,15 @@ def _check_port(host: str, port: int) -> None:
 
 
 @click.command()
+@click.option("--workers", type=WorkerCount(), default="auto", help="Worker processes that would be planned [auto].")
+@click.option("--gpus-per-trial", type=float, metavar="F", help="Share of a GPU (0.5), or GPUs, a trial.")
 @common_options
-def doctor(common: Common) -> None:
+def doctor(common: Common, workers: int | str, gpus_per_trial: float | None) -> None:
     """Check the machine, the packages, the home folder and that a worker starts."""
     checks = [
         ("python", True, sys.version.split()[0]),
         *(_package(name) for name in _PACKAGES),
-        *_machine(),
+        *_machine(None if workers == "auto" else int(workers), gpus_per_trial),
         _home(common),
         _worker(),
     ]
@@ -122,18 +124,22 @@ def _package(name: str) -> tuple[str, bool, str]:
         return name, False, "not installed: pip install keras-automl"
 
 
-def _machine() -> list[tuple[str, bool, str]]:
+def _machine(workers: int | None, gpus_per_trial: float | None) -> list[tuple[str, bool, str]]:
     import psutil
 
-    from automl.executors.devices import core_count, gpu_names, plan_slots
+    from automl.executors.devices import core_count, plan_slots
+    from automl.executors.gpus import list_gpus, why_none
 
     memory = psutil.virtual_memory()
-    slots = plan_slots(None)
+    slots = plan_slots(workers, gpus_per_trial)
+    gpus = [
+        f"{one.name}, {one.free_bytes / 2**30:.1f} of {one.memory_bytes / 2**30:.1f} GiB free" for one in list_gpus()
+    ]
     return [
         ("cores", True, str(core_count())),
         ("memory", True, f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"),
-        ("gpus", True, ", ".join(gpu_names()) or "none"),
-        ("workers", True, f"--workers auto: {len(slots)} of {slots[0].threads} thread(s)"),
+        *([("gpu", True, gpu) for gpu in gpus] or [("gpu", True, f"none: {why_none()}")]),
+        *(("worker", True, str(slot)) for slot in slots),
     ]
 
 
@@ -157,7 +163,7 @@ def _worker() -> tuple[str, bool, str]:
             executor.start()
             executor.wait_ready()
         except AutomlError as error:
-            return "worker", False, str(error)
+            return "start", False, str(error)
         finally:
             executor.close()
-    return "worker", True, f"ready in {time.monotonic() - started:.1f} s"
+    return "start", True, f"a worker is ready in {time.monotonic() - started:.1f} s"

@@ -13,6 +13,9 @@ TENSORFLOW = "tensorflow"
 """The default, and the one that final models are built, scored and saved with, whichever trained them."""
 
 BACKENDS = (TENSORFLOW, "jax", "torch")
+GPU_MEMORY = "AUTOML_GPU_MEMORY_MIB"
+"""Environment variable of a worker: what it may take of each GPU, for backends that have no variable of their own."""
+
 _CACHE_BYTES = 2**30  # of compiled code; what was not used for longest goes first
 
 
@@ -39,7 +42,10 @@ def backend_environment(name: str, slot: Slot, compiled: Path) -> dict[str, str]
         compiled: Folder that keeps compiled code from one process to the next.
     """
     chosen = {"KERAS_BACKEND": name, **slot.environment}
-    return {**chosen, **_jax_environment(slot, compiled)} if name == "jax" else chosen
+    if name == "jax":
+        return {**chosen, **_jax_environment(slot, compiled)}
+    capped = {} if slot.gpu_memory_bytes is None else {GPU_MEMORY: str(slot.gpu_memory_bytes // 2**20)}
+    return {**chosen, **capped}
 
 
 def _jax_environment(slot: Slot, compiled: Path) -> dict[str, str]:
@@ -52,8 +58,17 @@ def _jax_environment(slot: Slot, compiled: Path) -> dict[str, str]:
         "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",  # or else the folder's path is part of what code is found by
         "NPROC": str(slot.threads),  # what XLA sizes its pools of threads by
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # workers share a GPU's memory
+        **_jax_memory_cap(slot),
         **({} if slot.environment.get("CUDA_VISIBLE_DEVICES") else _jax_on_cpu(slot.threads)),
     }
+
+
+def _jax_memory_cap(slot: Slot) -> dict[str, str]:
+    if slot.gpu_memory_bytes is None:
+        return {}
+    fraction = slot.gpu_memory_bytes / slot.gpus[0].memory_bytes
+    # JAX refuses to start where the variable's older name is set as well.
+    return {"XLA_CLIENT_MEM_FRACTION": f"{fraction:.4f}", "XLA_PYTHON_CLIENT_MEM_FRACTION": ""}
 
 
 def _jax_on_cpu(threads: int) -> dict[str, str]:

@@ -26,7 +26,7 @@ def check_executor(settings: SearchSettings) -> None:
     if settings.executor == "ray":
         _ray_request(settings)
         return
-    plan_slots(settings.workers)
+    plan_slots(settings.workers, settings.gpus_per_trial)
     asked = {
         "--ray-address": settings.ray_address,
         "--cpus-per-trial": settings.cpus_per_trial,
@@ -51,7 +51,7 @@ def make_executor(settings: SearchSettings, *, log_path: Path, compiled: Path, a
         from automl.executors.ray_actors import RayExecutor
 
         return RayExecutor(_ray_request(settings), log_path=log_path, backend=settings.backend, compiled=compiled)
-    slots = plan_slots(settings.workers)
+    slots = plan_slots(settings.workers, settings.gpus_per_trial)
     return LocalExecutor(slots, log_path=log_path, backend=settings.backend, also=also, compiled=compiled)
 
 

@@ -24,7 +24,8 @@ import cloudpickle
 import ray
 
 from automl.errors import RequestError
-from automl.executors.devices import core_count, gpu_names
+from automl.executors.devices import core_count
+from automl.executors.gpus import list_gpus
 from automl.executors.ray_request import RayRequest, words
 from automl.executors.ray_slot import FolderRefs
 
@@ -137,7 +138,7 @@ def _start(request: RayRequest, options: Mapping[str, Any]) -> Callable[[], None
     own = {
         "address": "local",
         "num_cpus": max(core_count(), crowded),
-        "num_gpus": len(gpu_names()),
+        "num_gpus": len(list_gpus()),
         "include_dashboard": False,
         "object_store_memory": _STORE_BYTES,
         "_temp_dir": folder,

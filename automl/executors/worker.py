@@ -31,6 +31,7 @@ import psutil
 
 from automl.data import PreparedDataset
 from automl.errors import AutomlError, SurroundingsError
+from automl.executors.backends import GPU_MEMORY
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
 from automl.memory import held_bytes
 from automl.records import Config, Decision, TrialResult, TrialState
@@ -82,8 +83,13 @@ def _set_up_tensorflow(threads: int) -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    cap = os.environ.get(GPU_MEMORY)
     for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
+        if cap is None:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        else:  # TensorFlow refuses both: a device with a limit grows up to it at once
+            limited = tf.config.LogicalDeviceConfiguration(memory_limit=int(cap))
+            tf.config.set_logical_device_configuration(gpu, [limited])
 
 
 def _set_up_jax(threads: int) -> None:
@@ -96,6 +102,10 @@ def _set_up_torch(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    if cap := os.environ.get(GPU_MEMORY):
+        for index in range(torch.cuda.device_count()):
+            whole = torch.cuda.get_device_properties(index).total_memory
+            torch.cuda.set_per_process_memory_fraction(int(cap) * 2**20 / whole, index)
 
 
 def _serve(connection: Connection) -> None:

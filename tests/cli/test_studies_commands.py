@@ -26,8 +26,9 @@ def test_doctor_starts_a_worker_and_describes_the_machine(automl: Run) -> None:
     assert ran.code == 0, ran.out
     checks = {check["check"]: check for check in json.loads(ran.out)}
     assert all(check["ok"] for check in checks.values())
-    assert {"tensorflow", "optuna", "mlflow", "ray", "cores", "memory", "gpus", "home", "worker"} <= set(checks)
-    assert "ready in" in checks["worker"]["found"]
+    assert {"tensorflow", "optuna", "mlflow", "ray", "cores", "memory", "gpu", "home", "worker", "start"} <= set(checks)
+    assert "ready in" in checks["start"]["found"]
+    assert "thread" in checks["worker"]["found"]
 
 
 def test_doctor_says_what_fails(automl: Run, tmp_path: Path) -> None:
