@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 import time as clock
@@ -356,17 +355,16 @@ def _run(
         tracker.update(study.record)
         unsent = tracker.close(_TRACKER_SECONDS)
         if unsent:
-            _log.warning("MLflow: %d trials are not written yet; %s writes them", unsent, again)
+            sync = home.command("sync", study.record.name, storage)
+            _log.warning("MLflow has not got %d runs of this study yet; later send them with: %s", unsent, sync)
     return Result(study.record)
 
 
 def _tracker(home: Home) -> Tracker:
-    from automl.tracking.mlflow import MlflowTracker, embedded_uri
+    from automl.tracking.mlflow import MlflowTracker, store_of
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if uri:
-        return MlflowTracker(uri, artifact_root=None)
-    return MlflowTracker(embedded_uri(home.path), artifact_root=home.mlflow_artifacts)
+    uri, artifact_root = store_of(home)
+    return MlflowTracker(uri, artifact_root=artifact_root)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from automl.cli.deploy import export, predict
 from automl.cli.search import resume, search
 from automl.cli.services import doctor, ui
 from automl.cli.studies import best, delete, report, status
+from automl.cli.sync import sync
 from automl.errors import AutomlError, SearchInterrupted
 
 _INTERRUPTED = 130
@@ -33,7 +34,7 @@ def cli() -> None:
     """  # noqa: D301 - click wants the character itself, which keeps the lines apart
 
 
-for command in (search, resume, status, best, report, predict, export, delete, spaces, datasets, ui, doctor):
+for command in (search, resume, status, best, report, predict, export, delete, sync, spaces, datasets, ui, doctor):
     cli.add_command(command)
 
 

@@ -34,9 +34,9 @@ _PACKAGES = ("keras-automl", "tensorflow", "keras", "optuna", "mlflow", "ray", "
 @common_options
 def ui(common: Common, host: str, port: int) -> None:
     """Serve the MLflow UI over the runs of the home folder, until Ctrl-C."""
-    from automl.tracking.mlflow import embedded_uri
+    from automl.tracking.mlflow import store_of
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(common.home.path)
+    uri, _ = store_of(common.home)
     if not (common.home.path / "mlflow.db").exists() and "MLFLOW_TRACKING_URI" not in os.environ:
         raise RequestError(f"no runs in {common.home.path} yet: start with automl search DATASET")
     _check_port(host, port)
