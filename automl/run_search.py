@@ -13,12 +13,11 @@ from types import FrameType
 from typing import Any, Literal
 
 import pandas as pd
-from optuna.exceptions import StorageInternalError
 
 from automl.data import PreparedDataset
 from automl.data_request import DataRequest, names, source_of
 from automl.dataset_spec import DatasetSpec
-from automl.errors import RequestError, SearchInterrupted, SurroundingsError, UnknownNameError
+from automl.errors import RequestError, SearchInterrupted, UnknownNameError
 from automl.executors.backends import TENSORFLOW, check_backend
 from automl.executors.base import Executor
 from automl.executors.devices import Slot, plan_slots
@@ -33,7 +32,7 @@ from automl.settings import DEFAULT_SECONDS, DEFAULT_TRIALS, SearchSettings
 from automl.space_sources import AUTO, auto_space, default_space, find_space
 from automl.study.samplers import check_sampler
 from automl.study.schedulers import check_scheduler
-from automl.study.storage import open_storage, stored_names
+from automl.study.storage import open_storage, store_failures, stored_names
 from automl.study.study import Study
 from automl.tracking.base import NullTracker, Tracker
 from automl.training.assemble import check_build
@@ -44,6 +43,7 @@ _TRACKER_SECONDS = 30.0  # what the tracker is given at the end to write what is
 _log = logging.getLogger(__name__)
 
 
+@store_failures("the home folder", "free the disk or choose another --home, and run it again")
 def search(
     dataset: object,
     space: str | SearchSpace | None = None,
@@ -213,6 +213,7 @@ def search(
         return _run(study, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
 
 
+@store_failures("the home folder", "once it can be written, run it again")
 def resume(
     study: str,
     *,
@@ -335,7 +336,7 @@ def _run(
     again = home.command("resume", study.record.name, storage)
     tracker = _tracker(home) if mlflow else NullTracker()
     try:
-        with _interrupts() as is_interrupted:
+        with store_failures("the store", f"once it is well, go on with: {again}"), _interrupts() as is_interrupted:
             loop = SearchLoop(
                 study,
                 executor,
@@ -347,9 +348,6 @@ def _run(
             loop.run()
     except KeyboardInterrupt as error:
         raise SearchInterrupted(study.record.name, again) from error
-    except (OSError, StorageInternalError) as error:
-        reason = " ".join(str(error).split())
-        raise SurroundingsError(f"the store failed ({reason}); once it is well, go on with: {again}") from error
     finally:
         executor.close()
         tracker.update(study.record)

@@ -17,7 +17,7 @@ from automl.cli.search import resume, search
 from automl.cli.services import doctor, ui
 from automl.cli.studies import best, delete, report, status
 from automl.cli.sync import sync
-from automl.errors import AutomlError, SearchInterrupted
+from automl.errors import AutomlError, SearchInterrupted, SurroundingsError
 
 _INTERRUPTED = 130
 
@@ -59,6 +59,8 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away: nobody is left to be told
         sys.exit(0)
+    except OSError as error:  # of a disk, in a place that says nothing better of it
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", SurroundingsError.exit_code)
 
 
 def _fail(message: str, code: int) -> NoReturn:
