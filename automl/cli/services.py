@@ -97,12 +97,15 @@ def _check_port(host: str, port: int) -> None:
 @click.command()
 @common_options
 def doctor(common: Common) -> None:
-    """Check the machine, the packages, the home folder and that a worker starts."""
+    """Check the machine, the packages, the home folder and that a worker starts.
+
+    What is damaged in the home folder is repaired where that loses no result, and named where it is left alone.
+    """
     checks = [
         ("python", True, sys.version.split()[0]),
         *(_package(name) for name in _PACKAGES),
         *_machine(),
-        _home(common),
+        *_home(common),
         _worker(),
     ]
     common.give(
@@ -137,13 +140,19 @@ def _machine() -> list[tuple[str, bool, str]]:
     ]
 
 
-def _home(common: Common) -> tuple[str, bool, str]:
+def _home(common: Common) -> list[tuple[str, bool, str]]:
+    from automl.home_repair import repair_home
+
     try:
         common.home.create()
+        findings = repair_home(common.home)
     except AutomlError as error:
-        return "home", False, str(error)
+        return [("home", False, str(error))]
+    except OSError as error:
+        return [("home", False, f"{error.filename or common.home.path}: {error.strerror or error}")]
     free = shutil.disk_usage(common.home.path).free / 2**30
-    return "home", True, f"{common.home.path}, {len(common.home.study_names())} studies, {free:.1f} GiB free"
+    summary = f"{common.home.path}, {len(common.home.study_names())} studies, {free:.1f} GiB free"
+    return [("home", True, summary), *(("repair", bool(one.done), str(one)) for one in findings)]
 
 
 def _worker() -> tuple[str, bool, str]:

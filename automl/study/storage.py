@@ -73,7 +73,7 @@ def open_storage(folder: Path, url: str | None, *, read_only: bool = False) -> B
     try:
         if read_only:
             return JournalStorage(JournalFileBackend(str(path)))
-        _mend_torn_line(path)
+        mend_torn_line(path)
         return DriverStorage(path)
     except OSError as error:
         raise SurroundingsError(f"the journal {path} cannot be opened: {error.strerror}") from error
@@ -88,10 +88,14 @@ def _is_busy(error: Exception) -> bool:
     return isinstance(cause, OperationalError) and code.startswith(_BUSY)
 
 
-def _mend_torn_line(path: Path) -> None:
-    """Cut a journal to its last newline: a line torn by a crash would swallow the next record and be fatal later."""
+def mend_torn_line(path: Path) -> int:
+    """Cut a journal to its last newline: a line torn by a crash would swallow the next record and be fatal later.
+
+    Returns:
+        How many bytes were cut.
+    """
     if not path.exists():
-        return
+        return 0
     lock = JournalFileSymlinkLock(str(path))
     lock.acquire()
     try:
@@ -100,6 +104,7 @@ def _mend_torn_line(path: Path) -> None:
             whole = content.rfind(b"\n") + 1
             if whole != len(content):
                 file.truncate(whole)
+            return len(content) - whole
     finally:
         lock.release()
 
