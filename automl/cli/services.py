@@ -25,6 +25,7 @@ _SERVER = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
+_LOOPBACK = ("127.0.0.1", "localhost")
 _PACKAGES = ("keras-automl", "tensorflow", "keras", "optuna", "mlflow", "ray", "numpy", "pandas")
 
 
@@ -51,6 +52,8 @@ def ui(common: Common, host: str, port: int) -> None:
         "--port",
         str(port),
     ]
+    if host in _LOOPBACK:  # a page of elsewhere whose name leads here is not served
+        command += ["--allowed-hosts", ",".join(f"{name}:{port}" for name in _LOOPBACK)]
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us in the background, deaf to SIGINT
         signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryFile() as log:
