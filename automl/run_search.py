@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import threading
 import time as clock
@@ -288,7 +289,7 @@ def parse_seconds(text: str | float) -> float:
     """
     try:
         seconds = float(text) if isinstance(text, int | float) else _from_text(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         seconds = float("nan")
     if not 0 < seconds < float("inf"):
         raise RequestError(f"--time takes a duration such as 90s, 10m or 1h30m, received {text!r}")
@@ -299,7 +300,8 @@ def _from_text(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return float(pd.Timedelta(text).total_seconds())
+        # pandas wants days as D, and warns of others
+        return float(pd.Timedelta(re.sub(r"(?<=[\d ])d(?![a-z])", "D", text)).total_seconds())
 
 
 def _executor(slots: Sequence[Slot], settings: SearchSettings, folder: Path, home: Home) -> LocalExecutor:
