@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 import signal
 import threading
 import time as clock
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -300,8 +300,9 @@ def _from_text(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        # pandas wants days as D, and warns of others
-        return float(pd.Timedelta(re.sub(r"(?<=[\d ])d(?![a-z])", "D", text)).total_seconds())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pandas, which would rather read days as D
+            return float(pd.Timedelta(text).total_seconds())
 
 
 def _executor(slots: Sequence[Slot], settings: SearchSettings, folder: Path, home: Home) -> LocalExecutor:
