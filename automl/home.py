@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import json
@@ -23,11 +24,12 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from automl.errors import RequestError, UnknownNameError
+from automl.errors import RequestError, SurroundingsError, UnknownNameError
 
 _VERSION = 2
 _STAMP = "automl.json"
 _LOCK = "driver.lock"
+_DISK_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -63,6 +65,7 @@ class Home:
 
         Raises:
             RequestError: It cannot be written, or was made by a later version.
+            SurroundingsError: The disk is full or fails.
         """
         try:
             for folder in (self.studies, self.datasets, self.mlflow_artifacts):
@@ -73,7 +76,8 @@ class Home:
             if not os.access(self.studies, os.W_OK):
                 raise PermissionError(13, "Permission denied")
         except OSError as error:
-            raise RequestError(
+            kind = SurroundingsError if error.errno in _DISK_FAILS else RequestError
+            raise kind(
                 f"the home folder {self.path} cannot be written ({error.strerror}): choose another with --home"
             ) from error
         self._check_version(stamp)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 import time as clock
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,13 +15,12 @@ from types import FrameType
 from typing import Any, Literal
 
 import pandas as pd
-from optuna.exceptions import StorageInternalError
 
 from automl.data import PreparedDataset
 from automl.data_request import DataRequest, names, source_of
 from automl.dataset_spec import DatasetSpec
 from automl.driver import Progress
-from automl.errors import RequestError, SearchInterrupted, SurroundingsError
+from automl.errors import RequestError, SearchInterrupted
 from automl.executors.backends import TENSORFLOW, check_backend
 from automl.executors.base import Executor
 from automl.executors.choice import check_executor, make_executor
@@ -35,7 +34,7 @@ from automl.settings import DEFAULT_SECONDS, DEFAULT_TRIALS, SearchSettings
 from automl.space_sources import AUTO, auto_space, default_space, find_space
 from automl.study.samplers import check_sampler
 from automl.study.schedulers import check_scheduler
-from automl.study.storage import open_storage, stored_names
+from automl.study.storage import open_storage, store_failures, stored_names
 from automl.study.study import Study
 from automl.tracking.base import NullTracker, Tracker
 from automl.training.assemble import check_build
@@ -45,6 +44,7 @@ _TRACKER_SECONDS = 30.0  # what the tracker is given at the end to write what is
 _log = logging.getLogger(__name__)
 
 
+@store_failures("the home folder", "free the disk or choose another --home, and run it again")
 def search(
     dataset: object,
     space: str | SearchSpace | None = None,
@@ -242,6 +242,7 @@ def search(
         return _run(study, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
 
 
+@store_failures("the home folder", "once it can be written, run it again")
 def resume(
     study: str,
     *,
@@ -330,7 +331,7 @@ def parse_seconds(text: str | float, option: str = "time") -> float:
     """
     try:
         seconds = float(text) if isinstance(text, int | float) else _from_text(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         seconds = float("nan")
     if not 0 < seconds < float("inf"):
         raise RequestError(f"--{option} takes a duration such as 90s, 10m or 1h30m, received {text!r}")
@@ -341,7 +342,9 @@ def _from_text(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return float(pd.Timedelta(text).total_seconds())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pandas, which would rather read days as D
+            return float(pd.Timedelta(text).total_seconds())
 
 
 def _executor(settings: SearchSettings, folder: Path, home: Home) -> Executor:
@@ -373,7 +376,7 @@ def _run(
     again = home.command("resume", study.record.name, storage)
     tracker = _tracker(home) if mlflow else NullTracker()
     try:
-        with _interrupts() as is_interrupted:
+        with store_failures("the store", f"once it is well, go on with: {again}"), _interrupts() as is_interrupted:
             loop = SearchLoop(
                 study,
                 executor,
@@ -385,25 +388,21 @@ def _run(
             loop.run()
     except KeyboardInterrupt as error:
         raise SearchInterrupted(study.record.name, again) from error
-    except (OSError, StorageInternalError) as error:
-        reason = " ".join(str(error).split())
-        raise SurroundingsError(f"the store failed ({reason}); once it is well, go on with: {again}") from error
     finally:
         executor.close()
         tracker.update(study.record)
         unsent = tracker.close(_TRACKER_SECONDS)
         if unsent:
-            _log.warning("MLflow: %d trials are not written yet; %s writes them", unsent, again)
+            sync = home.command("sync", study.record.name, storage)
+            _log.warning("MLflow has not got %d runs of this study yet; later send them with: %s", unsent, sync)
     return Result(study.record)
 
 
 def _tracker(home: Home) -> Tracker:
-    from automl.tracking.mlflow import MlflowTracker, embedded_uri
+    from automl.tracking.mlflow import MlflowTracker, store_of
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if uri:
-        return MlflowTracker(uri, artifact_root=None)
-    return MlflowTracker(embedded_uri(home.path), artifact_root=home.mlflow_artifacts)
+    uri, artifact_root = store_of(home)
+    return MlflowTracker(uri, artifact_root=artifact_root)
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from automl.cli.deploy import export, predict
 from automl.cli.search import resume, search
 from automl.cli.services import doctor, ui
 from automl.cli.studies import best, delete, report, status
-from automl.errors import AutomlError, SearchInterrupted
+from automl.cli.sync import sync
+from automl.errors import AutomlError, SearchInterrupted, SurroundingsError
 
 _INTERRUPTED = 130
 
@@ -33,7 +34,7 @@ def cli() -> None:
     """  # noqa: D301 - click wants the character itself, which keeps the lines apart
 
 
-for command in (search, resume, status, best, report, predict, export, delete, spaces, datasets, ui, doctor):
+for command in (search, resume, status, best, report, predict, export, delete, sync, spaces, datasets, ui, doctor):
     cli.add_command(command)
 
 
@@ -58,6 +59,8 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away: nobody is left to be told
         sys.exit(0)
+    except OSError as error:  # of a disk, in a place that says nothing better of it
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", SurroundingsError.exit_code)
 
 
 def _fail(message: str, code: int) -> NoReturn:

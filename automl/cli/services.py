@@ -25,6 +25,7 @@ _SERVER = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
+_LOOPBACK = ("127.0.0.1", "localhost")
 _PACKAGES = ("keras-automl", "tensorflow", "keras", "optuna", "mlflow", "ray", "numpy", "pandas")
 
 
@@ -34,9 +35,9 @@ _PACKAGES = ("keras-automl", "tensorflow", "keras", "optuna", "mlflow", "ray", "
 @common_options
 def ui(common: Common, host: str, port: int) -> None:
     """Serve the MLflow UI over the runs of the home folder, until Ctrl-C."""
-    from automl.tracking.mlflow import embedded_uri
+    from automl.tracking.mlflow import store_of
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(common.home.path)
+    uri, _ = store_of(common.home)
     if not (common.home.path / "mlflow.db").exists() and "MLFLOW_TRACKING_URI" not in os.environ:
         raise RequestError(f"no runs in {common.home.path} yet: start with automl search DATASET")
     _check_port(host, port)
@@ -51,6 +52,8 @@ def ui(common: Common, host: str, port: int) -> None:
         "--port",
         str(port),
     ]
+    if host in _LOOPBACK:  # a page of elsewhere whose name leads here is not served
+        command += ["--allowed-hosts", ",".join(f"{name}:{port}" for name in _LOOPBACK)]
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us in the background, deaf to SIGINT
         signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryFile() as log:
@@ -99,12 +102,15 @@ def _check_port(host: str, port: int) -> None:
 @click.option("--gpus-per-trial", type=float, metavar="F", help="Share of a GPU (0.5), or GPUs, a trial.")
 @common_options
 def doctor(common: Common, workers: int | str, gpus_per_trial: float | None) -> None:
-    """Check the machine, the packages, the home folder and that a worker starts."""
+    """Check the machine, the packages, the home folder and that a worker starts.
+
+    What is damaged in the home folder is repaired where that loses no result, and named where it is left alone.
+    """
     checks = [
         ("python", True, sys.version.split()[0]),
         *(_package(name) for name in _PACKAGES),
         *_machine(None if workers == "auto" else int(workers), gpus_per_trial),
-        _home(common),
+        *_home(common),
         _worker(),
     ]
     common.give(
@@ -143,13 +149,19 @@ def _machine(workers: int | None, gpus_per_trial: float | None) -> list[tuple[st
     ]
 
 
-def _home(common: Common) -> tuple[str, bool, str]:
+def _home(common: Common) -> list[tuple[str, bool, str]]:
+    from automl.home_repair import repair_home
+
     try:
         common.home.create()
+        findings = repair_home(common.home)
     except AutomlError as error:
-        return "home", False, str(error)
+        return [("home", False, str(error))]
+    except OSError as error:
+        return [("home", False, f"{error.filename or common.home.path}: {error.strerror or error}")]
     free = shutil.disk_usage(common.home.path).free / 2**30
-    return "home", True, f"{common.home.path}, {len(common.home.study_names())} studies, {free:.1f} GiB free"
+    summary = f"{common.home.path}, {len(common.home.study_names())} studies, {free:.1f} GiB free"
+    return [("home", True, summary), *(("repair", bool(one.done), str(one)) for one in findings)]
 
 
 def _worker() -> tuple[str, bool, str]:

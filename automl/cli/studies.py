@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 import click
 
 from automl.cli.options import Common, common_options, text_table
-from automl.errors import RequestError
+from automl.errors import AutomlError, RequestError
 
 if TYPE_CHECKING:
     from automl.results import StudyRecord
 
 
 def _records(common: Common, names: tuple[str, ...]) -> list[StudyRecord]:
-    """Read the named studies, or all; with all, one that was never wholly created is passed over."""
+    """Read the named studies, or all; with all, one that cannot be read is passed over."""
     from automl.results import load_record
 
     records = []
     for name in names or common.home.study_names():
         try:
             records.append(load_record(name, home=common.home, storage=common.storage))
-        except RequestError as error:
+        except AutomlError as error:
             if names:
                 raise
             click.echo(f"automl: {error}", err=True)

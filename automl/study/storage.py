@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalStorage
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from automl.errors import RequestError, SurroundingsError
 from automl.study.journal import DriverStorage
 
 JOURNAL_NAME = "journal.log"
+_BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY")
+_STORE_ERRORS = (OSError, StorageInternalError, SQLAlchemyError)
+
+
+@contextmanager
+def store_failures(what: str, advice: str) -> Iterator[None]:
+    """Turn what a disk or a database raises into one line; it serves as a decorator too.
+
+    Args:
+        what: What failed, such as `"the store"`.
+        advice: What to do once the disk or the database is well.
+
+    Raises:
+        SurroundingsError: The disk or the database failed.
+    """
+    try:
+        yield
+    except _STORE_ERRORS as error:
+        raise SurroundingsError(f"{what} failed ({_reason(error)}); {advice}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Say what a disk or a database complains of, in its own words: Optuna's are about something else."""
+    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, SQLAlchemyError):  # its text goes on with the whole statement
+        return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return " ".join(str(error).split())
 
 
 def open_storage(folder: Path, url: str | None, *, read_only: bool = False) -> BaseStorage:
@@ -24,31 +58,44 @@ def open_storage(folder: Path, url: str | None, *, read_only: bool = False) -> B
 
     Raises:
         RequestError: The URL cannot be opened, or there is no journal to read.
-        SurroundingsError: The journal cannot be read or written.
+        SurroundingsError: The journal cannot be read or written, or the database is locked, full or read-only.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # one line a trial is what the live table shows better
     if url is not None:
         try:
             return optuna.storages.get_storage(url)
         except Exception as error:
-            reason = " ".join(str(error).split())
-            raise RequestError(f"--storage {url!r} cannot be opened: {reason}") from error
+            kind = SurroundingsError if _is_busy(error) else RequestError
+            raise kind(f"--storage {url!r} cannot be opened: {_reason(error)}") from error
     path = folder / JOURNAL_NAME
     if read_only and not path.exists():
         raise RequestError(f"{folder} holds no study ({JOURNAL_NAME} is missing); was it searched with --storage?")
     try:
         if read_only:
             return JournalStorage(JournalFileBackend(str(path)))
-        _mend_torn_line(path)
+        mend_torn_line(path)
         return DriverStorage(path)
     except OSError as error:
         raise SurroundingsError(f"the journal {path} cannot be opened: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:  # what Optuna meets in a journal that was damaged
+        raise SurroundingsError(f"the journal {path} is damaged ({_reason(error)}); see: automl doctor") from error
 
 
-def _mend_torn_line(path: Path) -> None:
-    """Cut a journal to its last newline: a line torn by a crash would swallow the next record and be fatal later."""
+def _is_busy(error: Exception) -> bool:
+    """Return True for a database that is there, and cannot serve now."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    code = getattr(getattr(cause, "orig", None), "sqlite_errorname", "")
+    return isinstance(cause, OperationalError) and code.startswith(_BUSY)
+
+
+def mend_torn_line(path: Path) -> int:
+    """Cut a journal to its last newline: a line torn by a crash would swallow the next record and be fatal later.
+
+    Returns:
+        How many bytes were cut.
+    """
     if not path.exists():
-        return
+        return 0
     lock = JournalFileSymlinkLock(str(path))
     lock.acquire()
     try:
@@ -57,6 +104,7 @@ def _mend_torn_line(path: Path) -> None:
             whole = content.rfind(b"\n") + 1
             if whole != len(content):
                 file.truncate(whole)
+            return len(content) - whole
     finally:
         lock.release()
 

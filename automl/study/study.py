@@ -35,7 +35,7 @@ from automl.settings import SearchSettings
 from automl.study.journal import together
 from automl.study.proposals import Proposal, Proposals
 from automl.study.schedulers import make_scheduler
-from automl.study.storage import open_storage
+from automl.study.storage import open_storage, store_failures
 from automl.study.trials import TrialTable
 from automl.study_record import StudyRecord
 
@@ -164,7 +164,13 @@ class Study:
 
         Raises:
             RequestError: There is no such study, or the space is not the one it was created with.
+            SurroundingsError: The disk or the database failed, or the journal is damaged.
         """
+        with store_failures(f"the store of study {folder.name!r}", "see: automl doctor"):
+            return cls._open(folder, storage, space)
+
+    @classmethod
+    def _open(cls, folder: Path, storage: str | None, space: SearchSpace | None) -> Study:
         store = open_storage(folder, storage, read_only=space is None)
         try:
             study = optuna.load_study(storage=store, study_name=folder.name)

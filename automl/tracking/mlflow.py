@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from automl.home import Home
 from automl.study_record import StudyRecord
 from automl.tracking.mlflow_runs import LIVE_SECONDS, Projection
 from automl.tracking.mlflow_values import one_line, without_password
@@ -41,6 +42,9 @@ FIRST_RETRY_SECONDS = 1.0
 
 LAST_RETRY_SECONDS = 30.0
 """Longest pause between two attempts: how late MLflow's return is noticed."""
+
+OUTAGE_SECONDS = 5.0
+"""What the end of a search gives an MLflow that is not answering to come back; `automl sync` catches up later."""
 
 _NOISY_LOGGERS = ("mlflow", "alembic", "sqlalchemy.engine", "urllib3.connectionpool")
 _QUIET_ENVIRONMENT = {
@@ -59,6 +63,15 @@ def embedded_uri(home: Path) -> str:
         'sqlite:////data/automl-runs/mlflow.db'
     """
     return f"sqlite:///{home.absolute() / 'mlflow.db'}"
+
+
+def store_of(home: Home) -> tuple[str, Path | None]:
+    """Return where studies of a home folder are tracked: a tracking URI, and where new experiments keep artifacts.
+
+    That is `MLFLOW_TRACKING_URI`, whose server has a place of its own for artifacts, or the store in the home folder.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    return (uri, None) if uri else (embedded_uri(home.path), home.mlflow_artifacts)
 
 
 class MlflowTracker:
@@ -99,7 +112,7 @@ class MlflowTracker:
             self._thread.start()
 
     def close(self, timeout_seconds: float) -> int:
-        """Write what is left for at most `timeout_seconds`, then stop.
+        """Write what is left for at most `timeout_seconds`, then stop; an MLflow that is out gets less.
 
         Returns:
             How many of the started trials and finalists are unsent; the final score and model count as one.
@@ -107,13 +120,16 @@ class MlflowTracker:
         self._closing.set()
         self._wake.set()
         if self._thread is not None:
-            self._thread.join(timeout_seconds)
+            first_seconds = min(timeout_seconds, OUTAGE_SECONDS) if self._is_out else timeout_seconds
+            self._thread.join(first_seconds)
+            if self._projection.is_open:  # it answers again
+                self._thread.join(timeout_seconds - first_seconds)
         self._projection.stopped.set()
         return self._projection.count_unsent(self._record) if self._record is not None else 0
 
     def _write_until_closed(self) -> None:
         try:
-            with _quiet_mlflow():
+            with quiet_mlflow():
                 self._write_rounds()
         except ImportError as error:
             _log.warning("mlflow cannot be imported (%s); the search goes on without tracking", one_line(error))
@@ -174,7 +190,7 @@ class _Quiet(logging.Filter):
 
 
 @contextmanager
-def _quiet_mlflow() -> Iterator[None]:
+def quiet_mlflow() -> Iterator[None]:
     """Import mlflow with telemetry off, and keep what it logs in this thread from the terminal."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     for name, value in _QUIET_ENVIRONMENT.items():

@@ -114,7 +114,7 @@ class _Run:
 class Projection:
     """One study in one MLflow store.
 
-    Lives in the writer's thread; only `count_unsent` and `stopped` are for other threads.
+    Lives in the writer's thread; only `count_unsent`, `is_open` and `stopped` are for other threads.
     """
 
     def __init__(self, tracking_uri: str, artifact_root: Path | None) -> None:
@@ -137,9 +137,33 @@ class Projection:
         self._refusals: Counter[RunKey] = Counter()
         self._live_due_at = 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """True once MLflow has said what it has, and has not failed since."""
+        return self._parent is not None
+
+    @property
+    def refusals(self) -> int:
+        """How often MLflow has refused a trial."""
+        return self._refusals.total()
+
+    def open(self, record: StudyRecord) -> None:
+        """Read what MLflow has of a study; what an open projection knows is not read again."""
+        if self._parent is not None:
+            return
+        if self._client is None:
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient(self._tracking_uri)
+        self._experiment_id = self._find_or_create_experiment(record.dataset.name)
+        parent = self._find_or_create_parent(record)
+        self._read_children(parent)
+        self._curve_step = self._last_step(parent.run_id, "value")
+        self._parent = parent
+
     def catch_up(self, record: StudyRecord, *, is_last: bool) -> None:
         """Write what MLflow does not have of a record; in the last round, the trials still running too."""
-        self._open(record)
+        self.open(record)
         self._set_status(study_status(record, is_last=False))
         changed = self._changes.take(record)
         self._unsettled |= {child.key: child for child in started(record, changed)}
@@ -161,20 +185,12 @@ class Projection:
         unsent = sum(self._sent.get(child.key) != child.signature for child in started(record))
         return unsent + (record.final is not None and self._sent_final != final_state(record))
 
+    def count_ended(self, record: StudyRecord) -> int:
+        """Return how many of a record's ended trials and finalists are in MLflow, whole."""
+        ended = (child for child in started(record) if child.trial.state.is_final)
+        return sum(self._sent.get(child.key) == child.signature for child in ended)
+
     # Opening: what does MLflow have?
-
-    def _open(self, record: StudyRecord) -> None:
-        if self._parent is not None:
-            return
-        if self._client is None:
-            from mlflow import MlflowClient
-
-            self._client = MlflowClient(self._tracking_uri)
-        self._experiment_id = self._find_or_create_experiment(record.dataset.name)
-        parent = self._find_or_create_parent(record)
-        self._read_children(parent)
-        self._curve_step = self._last_step(parent.run_id, "value")
-        self._parent = parent
 
     def _find_or_create_experiment(self, name: str) -> str:
         experiment = self._client.get_experiment_by_name(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,29 @@ def test_a_journal_that_cannot_be_written_is_the_surroundings_fault(folder: Path
     (folder / JOURNAL_NAME).mkdir()
     with pytest.raises(SurroundingsError, match="cannot be opened"):
         open_storage(folder, None)
+
+
+def test_a_database_that_is_locked_is_the_surroundings_fault(
+    create: Callable[..., Study], folder: Path, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    create(storage=url)
+    with closing(sqlite3.connect(tmp_path / "studies.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        short = f"{url}?timeout=0.1"
+        with pytest.raises(SurroundingsError, match="database is locked") as caught:
+            Study.open(folder, storage=short)
+        assert "\n" not in str(caught.value)
+    assert Study.open(folder, storage=short).record.name == folder.name
+
+
+@pytest.mark.parametrize("line", [b"{]\n", b"{}\n", b"\xff\x00\n", b"7\n"])
+def test_a_journal_damaged_in_its_middle_is_one_line(create: Callable[..., Study], folder: Path, line: bytes) -> None:
+    create()
+    journal = folder / JOURNAL_NAME
+    first, rest = journal.read_bytes().split(b"\n", 1)
+    journal.write_bytes(first + b"\n" + line + rest)
+    for space in (None, SPACE):
+        with pytest.raises(SurroundingsError, match=r"journal\.log is damaged .*; see: automl doctor") as caught:
+            Study.open(folder, storage=None, space=space)
+        assert "\n" not in str(caught.value)

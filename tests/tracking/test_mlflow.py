@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 import pytest
+from mlflow_stores import EPOCH_METRICS, assert_written_once, free_port, runs, server, steps, track
 from tracked_studies import CONFIG, FINAL, NOLOAD, SPEC, epochs, trial
 
 from automl.records import EpochReport, TrialState
@@ -28,42 +28,6 @@ from automl.tracking.mlflow_runs import REFUSALS, Projection
 pytestmark = pytest.mark.filterwarnings(NOLOAD)
 
 Make = Callable[..., StudyRecord]
-EPOCH_METRICS = ["accuracy", "epoch_seconds", "learning_rate", "loss", "val_accuracy", "val_loss"]
-
-
-def track(home: Path, *records: StudyRecord) -> int:
-    """Write records as one process would, from its first update to its end."""
-    tracker = MlflowTracker(embedded_uri(home), artifact_root=home / "artifacts")
-    for record in records:
-        tracker.update(record)
-    return tracker.close(timeout_seconds=30)
-
-
-def runs(client: Any, kind: str, dataset: str = "digits") -> list[Any]:
-    """Return the runs of one kind that are not in the trash, by name."""
-    experiment = client.get_experiment_by_name(dataset)
-    found = client.search_runs([experiment.experiment_id], f"tags.`automl.kind` = '{kind}'")
-    return sorted(found, key=lambda run: str(run.info.run_name))
-
-
-def steps(client: Any, run: Any, metric: str) -> list[int]:
-    return [point.step for point in client.get_metric_history(run.info.run_id, metric)]
-
-
-def assert_written_once(client: Any, record: StudyRecord) -> None:
-    """Compare everything that can be written twice with the record."""
-    children = runs(client, "trial")
-    assert [run.data.tags["automl.trial"] for run in children] == [str(one.number) for one in record.trials]
-    for run, one in zip(children, record.trials, strict=True):
-        for metric in EPOCH_METRICS:
-            assert steps(client, run, metric) == [report.epoch for report in one.epochs]
-        assert steps(client, run, "value") == [0]
-        assert run.data.tags["automl.state"] == one.state
-        assert run.data.params["hidden.1.units"] == "32"
-        assert run.inputs.dataset_inputs[0].dataset.digest == SPEC.fingerprint[:36]
-    (parent,) = runs(client, "study")
-    assert steps(client, parent, "value") == [one.number for one in record.trials]
-    assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in children)
 
 
 def test_a_study_is_a_tree_of_runs(home: Path, client: Any, study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,7 +290,7 @@ def test_updates_cost_nothing_and_an_unreachable_server_warns_once(
     study: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    tracker = MlflowTracker(f"http://me:secret@127.0.0.1:{_free_port()}", artifact_root=None)
+    tracker = MlflowTracker(f"http://me:secret@127.0.0.1:{free_port()}", artifact_root=None)
     record = study(*(trial(number, epochs=()) for number in range(10_000)))
     started = time.perf_counter()
     for _ in range(1_000):
@@ -403,41 +367,6 @@ def _trials_so_far(client: Any) -> list[Any]:
     return runs(client, "trial") if client.get_experiment_by_name("digits") else []
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@contextmanager
-def _server(home: Path, port: int) -> Iterator[None]:
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", embedded_uri(home)]
-    command += ["--artifacts-destination", str(home / "served")]
-    environment = os.environ | {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }
-    with (home / "server.log").open("a") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home, start_new_session=True)
-        try:
-            _wait_for(port)
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)  # An outage does not say goodbye.
-            process.wait(timeout=20)
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError("the MLflow server does not listen")
-
-
 def test_an_outage_of_a_server_loses_nothing(
     home: Path,
     client: Any,
@@ -447,9 +376,9 @@ def test_an_outage_of_a_server_loses_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level(logging.INFO)
-    port = _free_port()
+    port = free_port()
     tracker = MlflowTracker(f"http://127.0.0.1:{port}", artifact_root=home / "unused")
-    with _server(home, port):
+    with server(home, port):
         tracker.update(study(*(trial(number) for number in range(4))))
         while len(_trials_so_far(client)) < 4:
             time.sleep(0.1)
@@ -462,7 +391,7 @@ def test_an_outage_of_a_server_loses_nothing(
     tracker.update(record)
     time.sleep(1.2)  # So long that a round of writing meets the outage.
     shutil.copytree(saved_model, record.folder / "model" / "mlflow")
-    with _server(home, port):
+    with server(home, port):
         assert tracker.close(timeout_seconds=30) == 0
         assert_written_once(client, record)
         (parent,) = runs(client, "study")

@@ -1,0 +1,155 @@
+"""A home folder that crashes and disks have damaged, and what `automl doctor` makes of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from automl.data import PreparedDataset, load
+from automl.data.prepare import prepare
+from automl.home import Home
+from automl.home_repair import Finding, repair_home
+from automl.objective import Objective
+from automl.parameters import Int
+from automl.records import EpochReport, FinalScore, TrialResult, TrialState
+from automl.search_space import SearchSpace
+from automl.settings import SearchSettings
+from automl.study.study import Study
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    return prepare(load("iris"), task=None, split_seed=0, cache=tmp_path_factory.mktemp("datasets"))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path)
+    home.create()
+    return home
+
+
+@pytest.fixture
+def make(home: Home, prepared: PreparedDataset) -> Callable[..., Path]:
+    """Return a function that makes a study of a trial, finished or not, and gives its folder."""
+
+    def made(name: str, *, is_finished: bool = False) -> Path:
+        folder = home.new_study_folder(name, "")
+        study = Study.create(
+            folder,
+            storage=None,
+            space=SearchSpace("made", [Int("units", 1, 9)], print),
+            spec=replace(prepared.spec, name=name),
+            objective=Objective("val_accuracy", "max"),
+            settings=SearchSettings(trials=1, seconds=None),
+        )
+        trial = study.ask()
+        assert trial is not None
+        study.report(trial.number, EpochReport(epoch=1, metrics={"val_accuracy": 0.8}, seconds=1))
+        study.tell(trial.number, TrialResult(state=TrialState.COMPLETE, reason="epochs"))
+        if is_finished:
+            scores = {"accuracy": 0.7}
+            final = FinalScore(trial=0, metrics=scores, interval=(0.6, 0.8), seed_metrics=(scores,), judged_trials=1)
+            study.keep_final(final)
+        for leftover in ("finalists", "checkpoints"):
+            (folder / leftover).mkdir()
+        return folder
+
+    return made
+
+
+def lines(findings: list[Finding]) -> list[str]:
+    return [str(finding) for finding in findings]
+
+
+def test_a_sound_home_has_no_findings_and_nothing_is_touched(home: Home, make: Callable[..., Path]) -> None:
+    folder = make("open")
+    journal = (folder / "journal.log").read_bytes()
+    (home.studies / "elsewhere").mkdir()  # its trials are in a --storage
+    assert repair_home(home) == []
+    assert (folder / "journal.log").read_bytes() == journal
+    assert (folder / "finalists").exists()
+    assert (folder / "checkpoints").exists()
+
+
+def test_a_torn_journal_is_cut_but_not_under_a_living_driver(home: Home, make: Callable[..., Path]) -> None:
+    journal = make("torn") / "journal.log"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":')
+    with home.driving("torn"):
+        assert repair_home(home) == []
+    assert journal.read_bytes() != whole
+    (line,) = lines(repair_home(home))
+    assert line == "study torn: the journal's last line was torn by a crash; 11 bytes cut, all before them is kept"
+    assert journal.read_bytes() == whole
+    assert repair_home(home) == []
+
+
+def test_a_damaged_journal_is_named_and_left(home: Home, make: Callable[..., Path]) -> None:
+    journal = make("damaged") / "journal.log"
+    make("sound")
+    journal.write_bytes(damaged := b"{]\n" + journal.read_bytes())
+    (finding,) = repair_home(home)
+    assert finding.where == "study damaged"
+    assert not finding.done
+    assert journal.read_bytes() == damaged
+
+
+def test_what_an_ended_search_left_over_goes(home: Home, make: Callable[..., Path]) -> None:
+    folder = make("done", is_finished=True)
+    assert [finding.done for finding in repair_home(home)] == ["deleted, nothing needs them"] * 2
+    assert not (folder / "finalists").exists()
+    assert not (folder / "checkpoints").exists()
+    assert Study.open(folder, storage=None).record.final is not None
+
+
+def test_checkpoints_of_a_larger_budget_that_was_interrupted_stay(home: Home, make: Callable[..., Path]) -> None:
+    folder = make("extended", is_finished=True)
+    space = SearchSpace("made", [Int("units", 1, 9)], print)
+    assert Study.open(folder, storage=None, space=space).ask() is not None
+    assert repair_home(home) == []
+    assert (folder / "checkpoints").exists()
+
+
+def test_half_written_datasets_and_deletions_go_and_damaged_ones_are_named(
+    home: Home, prepared: PreparedDataset
+) -> None:
+    sound, half, damaged = "0" * 16, "1" * 16, "2" * 16
+    for name in (sound, half, damaged):
+        shutil.copytree(prepared.folder, home.datasets / name)
+    (home.datasets / half / "spec.json").unlink()
+    (home.datasets / damaged / "train" / "x0.npy").write_bytes(b"short")
+    for name in (".old.1.partial", ".new.1.partial"):
+        (home.datasets / name).mkdir()
+    os.utime(home.datasets / ".old.1.partial", (0, 0))
+    (home.studies / ".deleted-x").mkdir()
+    (home.datasets / "mine").mkdir()
+    findings = {finding.where: bool(finding.done) for finding in repair_home(home)}
+    assert findings == {
+        ".deleted-x": True,
+        "datasets/.old.1.partial": True,
+        f"datasets/{half}": True,
+        f"datasets/{damaged}": False,
+    }
+    assert sorted(path.name for path in home.datasets.iterdir()) == [".new.1.partial", sound, damaged, "mine"]
+
+
+def test_a_damaged_mlflow_store_is_named_and_left(home: Home) -> None:
+    store = home.path / "mlflow.db"
+    with closing(sqlite3.connect(store)) as connection:
+        connection.execute("CREATE TABLE runs (id)")
+        connection.commit()
+    assert repair_home(home) == []
+    content = b"no database" + store.read_bytes()[11:]
+    store.write_bytes(content)
+    (finding,) = repair_home(home)
+    assert (finding.where, finding.done) == ("mlflow.db", "")
+    assert "automl sync --all" in finding.meaning
+    assert store.read_bytes() == content
