@@ -222,7 +222,7 @@ class FaultySearch:
         experiments = [one.experiment_id for one in client.search_experiments()]
         runs = client.search_runs(experiments, "tags.`automl.kind` = 'trial'", max_results=50_000)
         by_trial = Counter(int(run.data.tags["automl.trial"]) for run in runs)
-        if by_trial != Counter(self._known):
+        if by_trial != Counter(list(self._known)):
             raise BrokenError(f"MLflow has the trials {dict(by_trial)}, the study {sorted(self._known)}")
         compared = 0
         for run in runs:
