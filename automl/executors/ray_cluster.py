@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -27,10 +29,11 @@ from automl.executors.ray_request import RayRequest, words
 from automl.executors.ray_slot import FolderRefs
 
 _ANSWER_SECONDS = 5.0  # what an address is given to take a connection
-_JOIN_SECONDS = "10"  # what Ray's head is given to answer a request
+_HEALTH_SECONDS = 9.0  # what Ray there is given to say that it is well
 _STORE_BYTES = 256 * 2**20  # of the object store of our own Ray, which carries messages only
 _PIECE_BYTES = 64 * 2**20
 _OWN_PACKAGES = ("automl", "search_spaces", "dashboards")
+_TOKENS_LOGGER = "ray._private.authentication.authentication_token_setup"
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns that it will change its default
@@ -118,7 +121,7 @@ def _connected(request: RayRequest) -> Callable[[], None]:
         return _start(request, options)
     if request.address != "auto":
         _check_answers(request.address)
-    _init(request, {"address": request.address, **options}, {"RAY_gcs_server_request_timeout_seconds": _JOIN_SECONDS})
+    _init(request, {"address": request.address, **options}, {})
     return ray.shutdown
 
 
@@ -138,7 +141,9 @@ def _start(request: RayRequest, options: Mapping[str, Any]) -> Callable[[], None
         "include_dashboard": False,
         "object_store_memory": _STORE_BYTES,
         "_temp_dir": folder,
+        "_node_ip_address": "127.0.0.1",  # whoever reaches its ports can run code
     }
+    logging.getLogger(_TOKENS_LOGGER).setLevel(logging.ERROR)  # it warns whichever way tokens are set up
     try:
         _init(request, {**own, **options}, _OWN_RAY)
     except BaseException:
@@ -162,10 +167,14 @@ def _check_answers(address: str) -> None:
         raise RequestError(f"--ray-address takes 'auto' or HOST:PORT, received {address!r}")
     try:
         socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
-    except (OSError, OverflowError) as error:
+        # In a process of its own: what connects here to something else than Ray gives up after two minutes only.
+        check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check"]
+        subprocess.run([*check, "--address", address], timeout=_HEALTH_SECONDS, check=True, capture_output=True)
+    except (OSError, OverflowError, subprocess.SubprocessError) as error:
+        reason = str(error) if isinstance(error, OSError) else "what listens there is no Ray"
         raise RequestError(
-            f"--ray-address {address} does not answer ({error}): start Ray there with 'ray start --head', or leave the "
-            "option out for a Ray on this machine"
+            f"--ray-address {address} does not answer ({reason}): start Ray there with 'ray start --head', or leave "
+            "the option out for a Ray on this machine"
         ) from error
 
 

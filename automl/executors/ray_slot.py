@@ -113,9 +113,9 @@ class RemoteSlot:
         self._message: Prepare | None = None
 
     def prepare(self, message: Prepare) -> Prepared:
-        """Open the dataset, where this machine has it."""
+        """Open the dataset: the driver's own where this machine sees it, or else what was fetched before."""
         self._message = message
-        has_data = self._take_up(Path(message.prepared_folder)) or self._take_up(self._fetched_folder)
+        has_data = self._take_up(Path(message.prepared_folder) if self._sees_home else self._fetched_folder)
         return Prepared(
             has_data=has_data, sees_home=self._sees_home, node=os.uname().nodename, versions=installed_versions()
         )
