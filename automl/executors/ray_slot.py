@@ -113,7 +113,7 @@ class RemoteSlot:
         self._message: Prepare | None = None
 
     def prepare(self, message: Prepare) -> Prepared:
-        """Open the dataset: the driver's own where this machine sees it, else what was fetched for an earlier one."""
+        """Open the dataset: the driver's own where this machine sees it, or else what was fetched before."""
         self._message = message
         has_data = self._take_up(Path(message.prepared_folder) if self._sees_home else self._fetched_folder)
         return Prepared(

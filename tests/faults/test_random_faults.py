@@ -6,10 +6,12 @@ import random
 from pathlib import Path
 
 import pytest
+from tracking.tracked_studies import NOLOAD
 
 from benchmarks.fault_injection import BrokenError, FaultySearch, put_in
 
 
+@pytest.mark.filterwarnings(NOLOAD)
 def test_a_search_survives_a_killed_worker_a_torn_journal_and_a_damaged_checkpoint(tmp_path: Path) -> None:
     choose = random.Random(0)
     search = FaultySearch(tmp_path)
