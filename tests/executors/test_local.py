@@ -94,7 +94,7 @@ class TestLocalExecutor(ExecutorContract):
     ) -> None:
         job = make_job(config=blocking(tmp_path))
         executor.submit(job)
-        os.kill(pid_written_to(tmp_path / "fifo-path"), number)
+        os.kill(pid_written_to(tmp_path / "fifo-path", executor), number)
         result = result_of(wait_until(executor, lambda _: not executor.running))
         assert (result.state, result.reason, result.is_transient) == (TrialState.FAILED, reason, True)
         assert number.name in result.message

@@ -130,8 +130,8 @@ def test_a_kill_is_for_want_of_memory_where_that_was_seen(
     if left_mib < 1000:
         executor.wait_ready()
     executor.submit(make_job(config=blocking(tmp_path) | {"mib": 400, "mode": "take-and-block"}))
-    pid = pid_written_to(tmp_path / "fifo-path")
-    pid_written_to(tmp_path / "fifo-taken")
+    pid = pid_written_to(tmp_path / "fifo-path", executor)
+    pid_written_to(tmp_path / "fifo-taken", executor)
     machine.limit_bytes = machine.held() + left_mib * _MIB
     executor._watch._due = 0.0
     executor.wait(0.0)
