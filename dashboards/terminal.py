@@ -134,7 +134,7 @@ class LiveView:
 def _table(running: Sequence[TrialRecord], ended: Sequence[TrialRecord], record: StudyRecord) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for header in ("trial", "state", record.objective.metric, "epochs", "seconds", "curve"):
-        table.add_column(header, no_wrap=True)
+        table.add_column(Text(header), no_wrap=True)  # a metric has the name of a column: no markup
     for trial in [*running, *reversed(ended)]:
         reason = f" ({trial.reason})" if trial.reason else ""
         table.add_row(

@@ -9,6 +9,7 @@ from dashboard_studies import failed, finished_study, study, trial
 from rich.console import Console
 from rich.live import Live
 
+from automl.objective import Objective
 from automl.records import TrialState
 from dashboards.terminal import LineView, LiveView, Scene, open_view
 
@@ -59,6 +60,16 @@ def test_live_table_shows_best_running_curves_and_time_left() -> None:
     text = capture.get()
     for expected in ("digits-mlp-001", "searching", "val_accuracy 0.9500", "running", "2:05 left", "4 a minute", "█"):
         assert expected in text
+
+
+def test_a_metric_that_is_named_by_a_column_is_no_markup_in_the_table() -> None:
+    console = Console(file=io.StringIO(), width=160, height=40)
+    with Live(console=console, transient=True, auto_refresh=False) as live:
+        view = LiveView(live)
+        view.show(Scene(record=replace(study(), objective=Objective("val_a[/b]_rmse", "min")), phase="search"))
+        with console.capture() as capture:
+            console.print(live.renderable)
+    assert "val_a[/b]_rmse" in capture.get()
 
 
 def test_a_stream_that_is_no_terminal_gets_lines() -> None:
