@@ -92,6 +92,8 @@ class TestLocalExecutor(ExecutorContract):
     def test_a_signal_says_why_a_trial_ended(
         self, executor: LocalExecutor, tmp_path: Path, number: signal.Signals, reason: str
     ) -> None:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            pytest.skip(f"{number.name} is ignored here, as under nohup")
         job = make_job(config=blocking(tmp_path))
         executor.submit(job)
         os.kill(pid_written_to(tmp_path / "fifo-path", executor), number)
