@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from automl.data import PreparedDataset
+from automl.data.prepare import PARTIAL, is_abandoned
 from automl.data.prepared import SPEC_FILE
 from automl.errors import AutomlError, RequestError
 from automl.finalist_plan import weights_path
@@ -20,8 +20,6 @@ from automl.records import TrialState
 from automl.study.storage import JOURNAL_NAME, mend_torn_line
 from automl.study.study import Study
 from automl.training.checkpoint import checkpoint_folder
-
-_ABANDONED_SECONDS = 3600.0  # what is half-written for so long is nobody's work
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 
@@ -49,49 +47,59 @@ def repair_home(home: Home) -> list[Finding]:
     """Repair a home folder: no result is deleted, and nothing of a study that is being searched is touched.
 
     Raises:
-        OSError: The disk failed.
+        OSError: The home folder cannot be listed.
     """
-    findings = [*_deletions(home), *_datasets(home)]
-    for name in home.study_names():
-        findings += _study(home, name)
-    return [*findings, *_mlflow(home)]
-
-
-def _deletions(home: Home) -> Iterator[Finding]:
+    findings: list[Finding] = []
     for folder in sorted(home.studies.glob(".deleted-*")):
-        shutil.rmtree(folder)
-        yield Finding(where=folder.name, meaning="a deletion that was interrupted", done="deleted")
-
-
-def _datasets(home: Home) -> Iterator[Finding]:
+        findings += _looked_at(folder.name, _deletion(folder))
     for folder in sorted(path for path in home.datasets.iterdir() if path.is_dir()):
-        is_fresh = time.time() - folder.stat().st_mtime < _ABANDONED_SECONDS
-        if folder.name.startswith("."):
-            if not is_fresh:
-                shutil.rmtree(folder)
-                yield Finding(where=f"datasets/{folder.name}", meaning="half of a prepared dataset", done="deleted")
-        elif not _FINGERPRINT.fullmatch(folder.name):
-            continue  # somebody else's
-        elif not (folder / SPEC_FILE).exists():
+        findings += _looked_at(f"datasets/{folder.name}", _dataset(folder))
+    for name in home.study_names():
+        findings += _looked_at(f"study {name}", _study(home, name))
+    return [*findings, *_looked_at("mlflow.db", _mlflow(home))]
+
+
+def _looked_at(where: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield what is found in one place; a disk that fails there is a finding, and hides no other."""
+    try:
+        yield from findings
+    except OSError as error:
+        yield Finding(where=where, meaning=f"{error.filename or 'a file'}: {error.strerror or error}")
+
+
+def _deletion(folder: Path) -> Iterator[Finding]:
+    shutil.rmtree(folder)
+    yield Finding(where=folder.name, meaning="a deletion that was interrupted", done="deleted")
+
+
+def _dataset(folder: Path) -> Iterator[Finding]:
+    where = f"datasets/{folder.name}"
+    if folder.name.endswith(PARTIAL):
+        if is_abandoned(folder):
             shutil.rmtree(folder)
-            meaning = "a prepared dataset without its last file"
-            yield Finding(where=f"datasets/{folder.name}", meaning=meaning, done="deleted, the next search prepares it")
-        else:
-            try:
-                PreparedDataset.open(folder)
-            except AutomlError as error:
-                yield Finding(where=f"datasets/{folder.name}", meaning=str(error))
+            yield Finding(where=where, meaning="half of a prepared dataset", done="deleted")
+    elif not _FINGERPRINT.fullmatch(folder.name):
+        return  # somebody else's
+    elif not (folder / SPEC_FILE).exists():
+        shutil.rmtree(folder)
+        meaning = "a prepared dataset without its last file"
+        yield Finding(where=where, meaning=meaning, done="deleted, the next search prepares it")
+    else:
+        try:
+            PreparedDataset.open(folder)
+        except AutomlError as error:
+            yield Finding(where=where, meaning=str(error))
 
 
-def _study(home: Home, name: str) -> list[Finding]:
+def _study(home: Home, name: str) -> Iterator[Finding]:
     folder = home.study_folder(name)
     if not (folder / JOURNAL_NAME).exists():  # its trials are in a --storage
-        return []
+        return
     try:
         with home.driving(name):
-            return list(_idle_study(folder))
+            yield from _idle_study(folder)
     except RequestError:  # it is being searched: its driver sees to it
-        return []
+        return
 
 
 def _idle_study(folder: Path) -> Iterator[Finding]:

@@ -126,9 +126,11 @@ def test_half_written_datasets_and_deletions_go_and_damaged_ones_are_named(
         shutil.copytree(prepared.folder, home.datasets / name)
     (home.datasets / half / "spec.json").unlink()
     (home.datasets / damaged / "train" / "x0.npy").write_bytes(b"short")
-    for name in (".old.1.partial", ".new.1.partial"):
+    for name in (".old.1.partial", ".new.1.partial", ".busy.1.partial"):
         (home.datasets / name).mkdir()
-    os.utime(home.datasets / ".old.1.partial", (0, 0))
+    (home.datasets / ".busy.1.partial" / "x0.npy").touch()  # a file grows, which does not change its folder's time
+    for name in (".old.1.partial", ".busy.1.partial"):
+        os.utime(home.datasets / name, (0, 0))
     (home.studies / ".deleted-x").mkdir()
     (home.datasets / "mine").mkdir()
     findings = {finding.where: bool(finding.done) for finding in repair_home(home)}
@@ -138,7 +140,20 @@ def test_half_written_datasets_and_deletions_go_and_damaged_ones_are_named(
         f"datasets/{half}": True,
         f"datasets/{damaged}": False,
     }
-    assert sorted(path.name for path in home.datasets.iterdir()) == [".new.1.partial", sound, damaged, "mine"]
+    assert sorted(path.name for path in home.datasets.iterdir()) == [
+        *(".busy.1.partial", ".new.1.partial"),
+        *(sound, damaged, "mine"),
+    ]
+
+
+def test_what_cannot_be_read_hides_nothing_else(home: Home, make: Callable[..., Path]) -> None:
+    torn, folder = make("a-torn") / "journal.log", make("b-folder") / "journal.log"
+    with torn.open("ab") as journal:
+        journal.write(b"{")
+    folder.unlink()
+    folder.mkdir()
+    found = {finding.where: bool(finding.done) for finding in repair_home(home)}
+    assert found == {"study a-torn": True, "study b-folder": False}
 
 
 def test_a_damaged_mlflow_store_is_named_and_left(home: Home) -> None:

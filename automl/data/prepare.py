@@ -54,7 +54,7 @@ FORMAT_VERSION = 3
 """Raise it when the same request would be split or encoded in another way, or when files change form."""
 
 _EXAMPLE_ROWS = 5
-_PARTIAL = ".partial"
+PARTIAL = ".partial"
 _ABANDONED_SECONDS = 24 * 3600.0
 
 
@@ -352,15 +352,20 @@ def _rename(partial: Path, folder: Path) -> None:
 
 
 def _partial_path(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{_PARTIAL}")
+    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{PARTIAL}")
 
 
 def _sweep(cache: Path) -> None:
     """Delete what killed processes left behind, once it is old enough to be nobody's work."""
-    for partial in cache.glob(f".*{_PARTIAL}"):
-        try:
-            age_seconds = time.time() - partial.stat().st_mtime
-        except FileNotFoundError:  # its owner has just published it
-            continue
-        if age_seconds > _ABANDONED_SECONDS:
+    for partial in cache.glob(f".*{PARTIAL}"):
+        if is_abandoned(partial):
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def is_abandoned(partial: Path) -> bool:
+    """Return True for half of a prepared dataset of which nothing was written for so long that it is nobody's work."""
+    try:
+        newest = max(path.stat().st_mtime for path in [partial, *partial.rglob("*")])
+    except FileNotFoundError:  # its owner has just published it
+        return False
+    return time.time() - newest > _ABANDONED_SECONDS

@@ -230,7 +230,8 @@ def test_a_killed_process_leaves_nothing_that_can_be_read(cache: Path) -> None:
     assert _prepare(load("iris"), cache) == whole
     assert partial.exists()  # it could be the work of a process that is still alive
     a_week_ago = time.time() - 7 * 24 * 3600
-    os.utime(partial, (a_week_ago, a_week_ago))
+    for path in [partial, *partial.rglob("*")]:
+        os.utime(path, (a_week_ago, a_week_ago))
     _prepare(load("wine"), cache)
     assert not partial.exists()
 
