@@ -73,7 +73,16 @@ class Driver:
         is_interrupted: Callable[[], bool],
         started: float,
     ) -> None:
-        """Wire the parts; arguments as for `SearchLoop`."""
+        """Wire the parts.
+
+        Args:
+            study: What is searched.
+            executor: Started, and prepared for the study's dataset and space.
+            tracker: Told of every change.
+            progress: Called a few times a second.
+            is_interrupted: Asked a few times a second; a True ends what waits by KeyboardInterrupt.
+            started: `time.monotonic()` when this driver began its work.
+        """
         self.study = study
         self.executor = executor
         self.phase: Phase = "search"

@@ -19,7 +19,7 @@ import pandas as pd
 from automl.data import PreparedDataset
 from automl.data_request import DataRequest, names, source_of
 from automl.dataset_spec import DatasetSpec
-from automl.driver import Progress
+from automl.driver import Driver, Progress
 from automl.errors import RequestError, SearchInterrupted
 from automl.executors.backends import TENSORFLOW, check_backend
 from automl.executors.base import Executor
@@ -377,7 +377,7 @@ def _run(
     tracker = _tracker(home) if mlflow else NullTracker()
     try:
         with store_failures("the store", f"once it is well, go on with: {again}"), _interrupts() as is_interrupted:
-            loop = SearchLoop(
+            driver = Driver(
                 study,
                 executor,
                 tracker,
@@ -385,7 +385,7 @@ def _run(
                 is_interrupted=is_interrupted,
                 started=started,
             )
-            loop.run()
+            SearchLoop(driver).run()
     except KeyboardInterrupt as error:
         raise SearchInterrupted(study.record.name, again) from error
     finally:

@@ -6,19 +6,16 @@ First the search, then the finalists (`finalists_loop.py`). What both share is `
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
-from automl.driver import Driver, Progress
+from automl.driver import Driver
 from automl.errors import NoUsableModelError
-from automl.executors.base import Ended, Event, Executor, Reported
+from automl.executors.base import Ended, Event, Reported
 from automl.failed_trials import is_hopeless, why_nothing
 from automl.finalist_plan import TIME_SHARE, plan_finalists
 from automl.finalists_loop import FinalistsLoop
 from automl.records import Decision, TrialRecord, TrialResult, TrialState
 from automl.retries import Retries, must_be_alone
-from automl.study.study import Study
-from automl.tracking.base import Tracker
 from automl.training.checkpoint import checkpoint_folder, discard, discard_all
 from automl.training.job import TrialJob
 
@@ -28,31 +25,11 @@ _PLAN_SECONDS = 1.0  # between two predictions of what the finalists will take
 class SearchLoop:
     """Runs one study to its end."""
 
-    def __init__(
-        self,
-        study: Study,
-        executor: Executor,
-        tracker: Tracker,
-        *,
-        progress: Callable[[Progress], None],
-        is_interrupted: Callable[[], bool],
-        started: float,
-    ) -> None:
-        """Wire the parts.
-
-        Args:
-            study: What is searched.
-            executor: Started, and prepared for the study's dataset and space.
-            tracker: Told of every change.
-            progress: Called a few times a second.
-            is_interrupted: Asked a few times a second; a True ends the loop by KeyboardInterrupt.
-            started: `time.monotonic()` when this driver began its work.
-        """
-        self._study = study
-        self._executor = executor
-        self._driver = Driver(
-            study, executor, tracker, progress=progress, is_interrupted=is_interrupted, started=started
-        )
+    def __init__(self, driver: Driver) -> None:
+        """Search what a driver has."""
+        self._driver = driver
+        self._study = driver.study
+        self._executor = driver.executor
         self._retries = Retries()
         self._is_exhausted = False
         self._reserve_seconds = 0.0  # what the finalists are predicted to take

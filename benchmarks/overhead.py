@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 import optuna
 import psutil
 
-from automl.driver import Progress
+from automl.driver import Driver, Progress
 from automl.objective import Objective
 from automl.records import Decision, EpochReport, TrialRecord, TrialResult
 from automl.search_loop import SearchLoop
@@ -244,7 +244,7 @@ def measure(home: Path, ends: Sequence[int], sampler: str) -> list[Window]:
     meter = Meter(study, tracker, client, [*starts.values(), *ends])
     executor = SimulatedExecutor(slot_count=_SLOTS, epoch_seconds=_EPOCH_SECONDS)
     started = time.monotonic()
-    SearchLoop(study, executor, tracker, progress=meter, is_interrupted=lambda: False, started=started).run()
+    SearchLoop(Driver(study, executor, tracker, progress=meter, is_interrupted=lambda: False, started=started)).run()
     meter(Progress(record=study.record, phase="done"))
     if tracker.close(timeout_seconds=60):
         raise SystemExit("the tracker did not write all trials")

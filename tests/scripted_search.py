@@ -186,14 +186,15 @@ class Driver:
     seen: list[Progress] = field(default_factory=list)
 
     def run(self, *, is_interrupted: Callable[[], bool] = lambda: False) -> StudyRecord:
-        SearchLoop(
+        parts = driver.Driver(
             self.study,
             self.executor,
             self.tracker,
             progress=self.seen.append,
             is_interrupted=is_interrupted,
             started=self.clock.seconds,
-        ).run()
+        )
+        SearchLoop(parts).run()
         return self.study.record
 
     def in_optuna(self) -> list[optuna.trial.FrozenTrial]:

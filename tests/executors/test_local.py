@@ -31,6 +31,7 @@ from contract import (
 )
 
 from automl.data import PreparedDataset
+from automl.driver import Driver
 from automl.errors import SurroundingsError
 from automl.executors.devices import Slot, merge_slots
 from automl.executors.local import LocalExecutor
@@ -265,14 +266,15 @@ def _searched(folder: Path, space: SearchSpace, prepared: PreparedDataset, execu
     settings = SearchSettings(trials=1, seconds=None, epochs=3, finalists=0)
     goal = Objective.for_outputs(prepared.spec.outputs)
     study = Study.create(folder, storage=None, space=space, spec=prepared.spec, objective=goal, settings=settings)
-    SearchLoop(
+    driver = Driver(
         study,
         executor,
         NullTracker(),
         progress=lambda progress: None,
         is_interrupted=lambda: False,
         started=time.monotonic(),
-    ).run()
+    )
+    SearchLoop(driver).run()
     return study.record
 
 
