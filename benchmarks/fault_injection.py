@@ -120,14 +120,11 @@ class FaultySearch:
         """Let another driver go on."""
         self._run("resume", STUDY, f"--trials={self.trials}")
 
-    def wait_running(self) -> bool:
-        """Wait until epochs are trained; return False where the driver has ended before, its budget all but spent."""
-        known = self._epochs()
-        while self._epochs() == known:
-            if self.driver is None or self.driver.poll() is not None:
-                return False
-            time.sleep(0.2)
-        return True
+    def wait_training(self, *, more: int) -> None:
+        """Wait until epochs are trained; a study that has ended before goes on with so many trials more."""
+        while not self._trains():
+            self.wait_end()
+            self.start(trials=more)
 
     def wait_end(self, seconds: float = 600.0) -> int:
         """Wait until the driver has ended, and return its exit code.
@@ -275,6 +272,16 @@ class FaultySearch:
             if not _is_same(one.metrics, epochs.get(one.epoch, {})):
                 raise BrokenError(f"epoch {one.epoch} of trial {before.number} is lost, or another one")
 
+    def _trains(self) -> bool:
+        """Wait until an epoch has been trained; return False where the driver has ended before."""
+        assert self.driver is not None
+        known = self._epochs()
+        while self._epochs() == known:
+            if self.driver.poll() is not None:
+                return False
+            time.sleep(0.2)
+        return True
+
     def _epochs(self) -> int:
         """Return how many epochs are known now; none while there is no study."""
         try:
@@ -293,6 +300,9 @@ def _is_worker(process: psutil.Process) -> bool:
     return "automl.executors.worker" in process.cmdline()
 
 
+Fault = Callable[[FaultySearch, random.Random], None]
+
+
 def tear_journal(search: FaultySearch) -> None:
     """Leave half a line at the journal's end, as a crash in the middle of a write does."""
     with (search.study_folder / "journal.log").open("ab") as journal:
@@ -308,26 +318,16 @@ def damage_checkpoint(search: FaultySearch, choose: random.Random) -> None:
             file.write(b"damaged!")
 
 
-def _kill_driver(search: FaultySearch, choose: random.Random) -> None:
-    search.signal_driver(signal.SIGKILL)
-    search.wait_end(_END_SECONDS)
+def _end_driver(*numbers: int) -> Fault:
+    """Return what sends a driver signals, one shortly after the other, and waits for its end."""
 
+    def fault(search: FaultySearch, choose: random.Random) -> None:
+        for number in numbers:
+            search.signal_driver(number)
+            time.sleep(choose.uniform(0.0, 0.5))
+        search.wait_end(_END_SECONDS)
 
-def _interrupt(search: FaultySearch, choose: random.Random) -> None:
-    search.signal_driver(signal.SIGINT)
-    search.wait_end(_END_SECONDS)
-
-
-def _interrupt_twice(search: FaultySearch, choose: random.Random) -> None:
-    search.signal_driver(signal.SIGINT)
-    time.sleep(choose.uniform(0.0, 0.5))
-    search.signal_driver(signal.SIGINT)
-    search.wait_end(_END_SECONDS)
-
-
-def _terminate(search: FaultySearch, choose: random.Random) -> None:
-    search.signal_driver(signal.SIGTERM)
-    search.wait_end(_END_SECONDS)
+    return fault
 
 
 def _kill_worker(search: FaultySearch, choose: random.Random) -> None:
@@ -335,20 +335,20 @@ def _kill_worker(search: FaultySearch, choose: random.Random) -> None:
 
 
 def _tear(search: FaultySearch, choose: random.Random) -> None:
-    _kill_driver(search, choose)
+    _end_driver(signal.SIGKILL)(search, choose)
     tear_journal(search)
 
 
 def _damage(search: FaultySearch, choose: random.Random) -> None:
-    _interrupt(search, choose)
+    _end_driver(signal.SIGINT)(search, choose)
     damage_checkpoint(search, choose)
 
 
-FAULTS: Mapping[str, Callable[[FaultySearch, random.Random], None]] = {
-    "driver killed": _kill_driver,
-    "driver interrupted": _interrupt,
-    "driver interrupted twice": _interrupt_twice,
-    "driver terminated": _terminate,
+FAULTS: Mapping[str, Fault] = {
+    "driver killed": _end_driver(signal.SIGKILL),
+    "driver interrupted": _end_driver(signal.SIGINT),
+    "driver interrupted twice": _end_driver(signal.SIGINT, signal.SIGINT),
+    "driver terminated": _end_driver(signal.SIGTERM),
     "worker killed": _kill_worker,
     "journal torn": _tear,
     "checkpoint damaged": _damage,

@@ -124,10 +124,7 @@ def hurt_one_study(choose: random.Random, survived: Counter[str]) -> None:
             try:
                 search.start(trials=_TRIALS)
                 for _ in range(_FAULTS):
-                    if not search.wait_running():
-                        search.wait_end()
-                        search.start(trials=_MORE)
-                        search.wait_running()
+                    search.wait_training(more=_MORE)
                     time.sleep(choose.uniform(0.0, 3.0))
                     fault = choose.choice(kinds)
                     _hurt(search, fault, choose, server)
