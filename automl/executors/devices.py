@@ -117,7 +117,7 @@ def _equal_shares(gpus: Sequence[Gpu], workers: int | None, gpus_per_trial: floa
     if gpus_per_trial == 0:
         return []
     if gpus_per_trial <= 1:
-        each = math.floor(1 / gpus_per_trial + 1e-9)  # 1 / (1 / 49) is a little less than 49
+        each = math.floor(1 / gpus_per_trial + 1e-9)  # 1 / (1 / 93) is a little less than 93
         shares = [_Share((gpu,), gpus_per_trial) for _ in range(each) for gpu in gpus]
     else:
         shares = _groups(gpus, int(gpus_per_trial))
@@ -162,6 +162,6 @@ def _memory_cap(share: _Share) -> int | None:
         raise RequestError(
             f"{share.part:g} of GPU {gpu.index} ({gpu.name}, {gpu.free_bytes / 2**30:.1f} GiB free) is too little for "
             f"a worker, which takes {(_CONTEXT_BYTES + _LEAST_BYTES) / 2**30:.1f} GiB: give a trial more with "
-            "--gpus-per-trial"
+            "--gpus-per-trial, or take fewer --workers"
         )
     return cap

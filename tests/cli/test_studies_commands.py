@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from command import Run
+from executors.gpus import A100, card, present
 
 from automl.home import Home
 
@@ -21,14 +23,22 @@ def test_delete_removes_the_folder_and_nothing_else(automl: Run, tmp_path: Path)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
 
 
-def test_doctor_starts_a_worker_and_describes_the_machine(automl: Run) -> None:
-    ran = automl("doctor", "--json")
+def test_doctor_starts_a_worker_and_describes_the_machine(
+    automl: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a machine that seems to have two GPUs."""
+    present(monkeypatch, tmp_path / "bin", [card(0), card(1, name="NVIDIA L4", total="23034", free="22000")])
+    ran = automl("doctor", "--gpus-per-trial", "0.5", "--json")
     assert ran.code == 0, ran.out
     checks = {check["check"]: check for check in json.loads(ran.out)}
     assert all(check["ok"] for check in checks.values())
     assert {"tensorflow", "optuna", "mlflow", "ray", "cores", "memory", "gpu", "home", "worker", "start"} <= set(checks)
     assert "ready in" in checks["start"]["found"]
-    assert "thread" in checks["worker"]["found"]
+    found = [check["found"] for check in json.loads(ran.out) if check["check"] == "worker"]
+    assert [line.split(";")[0] for line in found] == [
+        *(f"GPU 0 ({A100}), 19.2 GiB of its memory", "GPU 1 (NVIDIA L4), 10.2 GiB of its memory"),
+        *(f"GPU 0 ({A100}), 19.2 GiB of its memory", "GPU 1 (NVIDIA L4), 10.2 GiB of its memory"),
+    ]
 
 
 def test_doctor_says_what_fails(automl: Run, tmp_path: Path) -> None:

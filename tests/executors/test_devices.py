@@ -85,6 +85,12 @@ def test_as_many_workers_as_have_room(share: float, each: int) -> None:
     assert len(plan_slots(None, share)) == 8 * each
 
 
+def test_shares_are_counted_in_spite_of_rounding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert 1 / (1 / 93) < 93
+    present(monkeypatch, tmp_path / "bin", [card(0, total="190000", free="190000")])
+    assert len(plan_slots(None, 1 / 93)) == 93
+
+
 def test_each_card_is_shared_by_its_own_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     present(monkeypatch, tmp_path / "bin", MIXED)
     slots = plan_slots(None, 0.5)
