@@ -13,9 +13,9 @@ from typing import Any
 
 import optuna
 import pytest
+from digits_spec import SPEC
 
 from automl import driver, search_loop
-from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, RawInput, Task
 from automl.driver import Progress
 from automl.executors.base import Ended, Event, Reported
 from automl.finalists import score_on_test
@@ -30,16 +30,6 @@ from automl.study.study import Study
 from automl.study_record import StudyRecord
 from automl.training.job import TrialJob
 
-SPEC = DatasetSpec(
-    name="digits",
-    raw_inputs=(RawInput(name="input", dtype="float32", shape=(64,)),),
-    inputs=(InputSpec(name="input", kind=InputKind.NUMERIC, shape=(64,)),),
-    outputs=(OutputSpec(name="target", task=Task.MULTICLASS, units=10, labels=tuple(range(10))),),
-    train_rows=1149,
-    validation_rows=288,
-    test_rows=360,
-    fingerprint="0123456789abcdef",
-)
 SPACE = SearchSpace("scripted", [Float("quality", 0.0, 1.0), Choice("kind", ["good"])], print)
 FINITE = SearchSpace("finite", [Int("quality", 0, 3)], print)
 CRASHED = TrialResult(state=TrialState.FAILED, reason="crashed", message="the worker died (SIGKILL)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from scripted_search import SPEC
+from digits_spec import SPEC
 
 from automl.cli.summary import best_text, result_json
 from automl.failed_trials import failures_text, is_hopeless, retries_text, why_nothing

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from digits_spec import SPEC
 
-from automl.dataset_spec import DatasetSpec, InputKind, InputSpec, OutputSpec, RawInput, Task
 from automl.finalist_plan import (
     CLOSING_SECONDS,
     SEEDS,
@@ -25,17 +25,6 @@ from automl.finalists import choose_winner, finalist_jobs, refit_job
 from automl.objective import Objective
 from automl.records import EpochReport, TrialRecord, TrialState
 from automl.study_record import StudyRecord
-
-_SPEC = DatasetSpec(
-    name="digits",
-    raw_inputs=(RawInput(name="input", dtype="float32", shape=(64,)),),
-    inputs=(InputSpec(name="input", kind=InputKind.NUMERIC, shape=(64,)),),
-    outputs=(OutputSpec(name="target", task=Task.MULTICLASS, units=10, labels=tuple(range(10))),),
-    train_rows=1149,
-    validation_rows=288,
-    test_rows=360,
-    fingerprint="0123456789abcdef",
-)
 
 Make = Callable[..., StudyRecord]
 
@@ -63,7 +52,7 @@ def study(tmp_path: Path) -> Make:
         values: dict[str, Any] = {
             "name": tmp_path.name,
             "folder": tmp_path,
-            "dataset": _SPEC,
+            "dataset": SPEC,
             "space": "mlp",
             "space_table": (),
             "objective": Objective("val_accuracy", "max"),

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asked_studies import SPACE, SPEC
+from asked_studies import SPACE
+from digits_spec import SPEC
 
 from automl.objective import Objective
 from automl.search_space import SearchSpace
