@@ -115,7 +115,8 @@ def test_the_tour_finds_a_good_model_and_prints_what_the_readme_shows(toured: Pa
     shown = next(block for block in blocks("", ["README.md"]) if "best architecture" in block)
     printed = run(["automl", "best", "digits-mlp-001"], toured).stdout
     # With two workers the winner may be another one; what is said of it stays the same.
-    for label in ("best architecture for digits", "study", "parameters", "validation", "re-trained", "test", "time"):
+    rows = ("study", "parameters", "validation", "re-trained", "refit", "test", "time")
+    for label in ("best architecture for digits", *rows):
         assert re.search(rf"^ *{label} ", printed, flags=re.MULTILINE), f"automl best does not print {label!r}"
         assert re.search(rf"^ *{label} ", shown, flags=re.MULTILINE), f"the README does not show {label!r}"
     found = re.search(r"test +accuracy ([0-9.]+)", printed)
