@@ -6,7 +6,6 @@ import logging
 import signal
 import threading
 import time as clock
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,12 +13,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-import pandas as pd
-
 from automl.data import PreparedDataset
 from automl.data_request import DataRequest, names, source_of
 from automl.dataset_spec import DatasetSpec
 from automl.driver import Driver, Progress
+from automl.durations import parse_seconds
 from automl.errors import RequestError, SearchInterrupted
 from automl.executors.backends import TENSORFLOW, check_backend
 from automl.executors.base import Executor
@@ -250,6 +248,7 @@ def resume(
     trials: int | None = None,
     time: str | float | None = None,
     workers: int | Literal["auto"] | None = None,
+    gpus_per_trial: float | None = None,
     executor: str | None = None,
     ray_address: str | None = None,
     home: str | Path | None = None,
@@ -267,6 +266,7 @@ def resume(
         trials: New total budget of complete and pruned trials.
         time: New total budget of wall-clock time.
         workers: Worker processes; by default as before.
+        gpus_per_trial: Share of a GPU, or GPUs, that a trial gets; by default as before.
         executor: `local` or `ray`; by default as before.
         ray_address: Ray cluster to join; by default as before.
         home: The home folder; by default `AUTOML_HOME` or `./automl-runs`.
@@ -292,18 +292,13 @@ def resume(
     with place.driving(study):
         folder = place.study_folder(study)
         stored = Study.open(folder, storage=storage)
+        wanted = _moved(stored.settings, workers, gpus_per_trial, executor, ray_address)
+        check_executor(wanted)
         prepared = _prepare_again(study, stored.origin, place)
         chosen = space or _find_again(study, stored.origin)
         opened = Study.open(folder, storage=storage, space=chosen)
         check_backend(opened.settings.backend)
         opened.rebudget(trials=_positive("trials", trials), seconds=parse_seconds(time) if time is not None else None)
-        now = opened.settings
-        wanted = replace(
-            now,
-            workers=now.workers if workers is None else None if workers == "auto" else workers,
-            executor=executor or now.executor,
-            ray_address=ray_address or now.ray_address,
-        )
         runner = _executor(wanted, folder, place)
         try:
             runner.start()
@@ -315,36 +310,24 @@ def resume(
         return _run(opened, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
 
 
-def parse_seconds(text: str | float, option: str = "time") -> float:
-    """Return a duration in seconds: a number of seconds, or a text such as `"90s"`, `"10m"`, `"1h30m"`.
-
-    Args:
-        text: The duration.
-        option: What an error calls it.
-
-    Raises:
-        RequestError: It is no positive duration.
-
-    Example:
-        >>> parse_seconds("1h30m")
-        5400.0
-    """
-    try:
-        seconds = float(text) if isinstance(text, int | float) else _from_text(text)
-    except (ValueError, TypeError, OverflowError):
-        seconds = float("nan")
-    if not 0 < seconds < float("inf"):
-        raise RequestError(f"--{option} takes a duration such as 90s, 10m or 1h30m, received {text!r}")
-    return seconds
-
-
-def _from_text(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pandas, which would rather read days as D
-            return float(pd.Timedelta(text).total_seconds())
+def _moved(
+    before: SearchSettings,
+    workers: int | Literal["auto"] | None,
+    gpus_per_trial: float | None,
+    executor: str | None,
+    ray_address: str | None,
+) -> SearchSettings:
+    """Return settings for another machine or executor; what is None stays as before."""
+    moved = replace(
+        before,
+        workers=before.workers if workers is None else None if workers == "auto" else workers,
+        gpus_per_trial=before.gpus_per_trial if gpus_per_trial is None else gpus_per_trial,
+        executor=executor or before.executor,
+        ray_address=ray_address or before.ray_address,
+    )
+    if executor == "local":  # what was asked of a cluster before does not hold here
+        return replace(moved, ray_address=ray_address, cpus_per_trial=None, resources={}, runtime_env={})
+    return moved
 
 
 def _executor(settings: SearchSettings, folder: Path, home: Home) -> Executor:

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from automl.cli.search import _read_configs
 from automl.data import load
 from automl.data.prepare import prepare
+from automl.durations import parse_seconds
 from automl.errors import AutomlError, RequestError
 from automl.narrowing import parse_settings
 from automl.parameters import Choice, Float, Int, Parameter, Repeat
-from automl.run_search import parse_seconds
 from automl.search_space import SearchSpace, config_key, flatten
 
 quick = settings(max_examples=50, deadline=None, derandomize=True, database=None)

@@ -132,6 +132,7 @@ def search(
 @click.option("--trials", type=int, metavar="N", help="New total budget of trials.")
 @click.option("--time", metavar="DURATION", help="New total budget of time.")
 @click.option("--workers", type=WorkerCount(), help="Worker processes [as before].")
+@click.option("--gpus-per-trial", type=float, metavar="F", help="Share of a GPU, or GPUs, a trial [as before].")
 @click.option("--executor", metavar="NAME", help="local, or ray [as before].")
 @click.option("--ray-address", metavar="HOST:PORT", help="Ray cluster to join, or auto [as before].")
 @common_options

@@ -1,4 +1,4 @@
-"""`automl delete` and `automl doctor`."""
+"""`automl delete`, `automl doctor`, and what `automl resume` refuses."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 from command import Run
+from digits_spec import SPEC
 from executors.gpus import A100, card, present
 
 from automl.home import Home
+from automl.objective import Objective
+from automl.parameters import Int
+from automl.search_space import SearchSpace
+from automl.settings import SearchSettings
+from automl.study.study import Study
 
 
 def test_delete_removes_the_folder_and_nothing_else(automl: Run, tmp_path: Path) -> None:
@@ -47,3 +53,26 @@ def test_doctor_says_what_fails(automl: Run, tmp_path: Path) -> None:
     assert ran.code == 3
     (failed,) = [check for check in json.loads(ran.out) if not check["ok"]]
     assert failed["check"] == "home"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--executor", "rai"], "'rai'"),
+        (["--ray-address", "auto"], "--executor ray"),
+        (["--gpus-per-trial", "1.5"], "--gpus-per-trial"),
+    ],
+)
+def test_a_study_is_not_resumed_where_there_is_no_such_place(
+    automl: Run, tmp_path: Path, options: list[str], said: str
+) -> None:
+    home = Home(tmp_path / "home")
+    home.create()
+    space = SearchSpace("made", [Int("units", 1, 9)], print)
+    settings = SearchSettings(trials=1, seconds=None)
+    goal = Objective("val_accuracy", "max")
+    folder = home.new_study_folder("made", "")
+    Study.create(folder, storage=None, space=space, spec=SPEC, objective=goal, settings=settings)
+    ran = automl("resume", "made", *options)
+    assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
+    assert said in ran.err
