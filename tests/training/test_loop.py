@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from automl.data.joined import JoinedArray
 from automl.training.loop import Evaluator, TrainingLoop
 from automl.training.rows import ResidentRows, StreamedRows
 
@@ -234,13 +235,16 @@ def test_two_weighted_outputs_are_those_of_fit(set_seed: Callable[[int], None]) 
     assert sweep.loss == pytest.approx(history.history["loss"][0], abs=1e-5)
 
 
+@pytest.mark.parametrize("is_joined", [False, True], ids=["whole", "joined"])
 @pytest.mark.parametrize("weights", [None, np.linspace(0, 2, _ROWS, dtype="float32")], ids=["alike", "weighted"])
 def test_streamed_rows_give_what_resident_ones_give(
-    weights: Any, set_seed: Callable[[int], None], tmp_path: Path
+    weights: Any, set_seed: Callable[[int], None], tmp_path: Path, is_joined: bool
 ) -> None:
     for name, array in (("x", _TABLE), ("y", _CLASSES)):
         np.save(tmp_path / f"{name}.npy", array)
     mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("x", "y")]
+    if is_joined:  # as the rows of a refit are
+        mapped = [JoinedArray(array[:100], array[100:]) for array in mapped]
     chosen = np.arange(20, _ROWS)
     streamed = StreamedRows([mapped[0]], [mapped[1]], weights, chunk_bytes=150 * 52)  # two batches a chunk
     sweeps = []
