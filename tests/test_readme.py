@@ -26,7 +26,7 @@ _ROOT = Path(__file__).parent.parent
 _PAGES = ["README.md", "docs/data.md", "docs/spaces.md", "docs/deploy.md"]
 _BIN = Path(sys.executable).parent
 # Another budget for what takes minutes or the network; the command is otherwise run as it stands.
-_BUDGET = ["--trials", "2", "--epochs", "2", "--finalists", "0", "--no-mlflow", "--workers", "2"]
+_BUDGET = ["--trials", "2", "--epochs", "2", "--finalists", "0", "--no-mlflow", "--workers", "1"]
 
 
 def blocks(language: str, pages: Sequence[str] = _PAGES) -> list[str]:
