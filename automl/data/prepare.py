@@ -31,12 +31,12 @@ from automl.data.prepared import (
     ENCODING_FILE,
     FOLDS_FILE,
     ROWS_FILE,
-    SPEC_FILE,
     TEST_FOLDER,
     UNSEALED_WEIGHTS_FILE,
     WEIGHTS_FILE,
     PreparedDataset,
     write_example,
+    write_spec,
 )
 from automl.data.raw import Array, Batch, RawDataset, RowSource, hash_columns
 from automl.data.splits import Rows, SplitRows, fold_rows, split_rows
@@ -50,8 +50,8 @@ Fitter: TypeAlias = ArrayFitter | NumbersFitter | CategoriesFitter | TextFitter
 
 _log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 3
-"""Raise it when the same request would be split or encoded in another way, or when files change form."""
+_SPLIT_VERSION = 3
+"""Raise it when the same request would be split in another way: scores before and after cannot be compared then."""
 
 _EXAMPLE_ROWS = 5
 PARTIAL = ".partial"
@@ -111,7 +111,7 @@ def _fingerprint(
 ) -> str:
     beside = {"groups": raw.groups, "times": raw.times, "weights": raw.weights}
     identity = [
-        FORMAT_VERSION,
+        _SPLIT_VERSION,
         raw.content_hash,
         [[target.name, target.task.value] for target in targets],
         split_seed,
@@ -155,7 +155,7 @@ class _Writer:
         )
         spec = self._spec(encodings, fingerprint, folds, test_rows)
         write_example(self._folder, self._example(), spec)
-        (self._folder / SPEC_FILE).write_text(json.dumps(spec.to_json(), indent=1), "utf-8")
+        write_spec(self._folder, spec)
 
     def _spec(self, encodings: Sequence[Encoding], fingerprint: str, folds: int, test_rows: int) -> DatasetSpec:
         train_rows, validation_rows = self._rows_of_one_model(folds)

@@ -20,6 +20,9 @@ from automl.errors import DataError, RequestError
 
 StoredArray: TypeAlias = MappedArray | JoinedArray
 
+FORMAT_VERSION = 4
+"""Raise it when files change form, or rows are encoded in another way: what is cached is then prepared again."""
+
 SPEC_FILE = "spec.json"
 ENCODING_FILE = "encoding.json"
 EXAMPLE_FILE = "raw_example.npz"
@@ -76,7 +79,7 @@ class PreparedDataset:
             DataError: There is no complete prepared dataset.
         """
         try:
-            spec = DatasetSpec.from_json(json.loads((folder / SPEC_FILE).read_text("utf-8")))
+            spec = _read_spec(folder)
             encodings = json.loads((folder / ENCODING_FILE).read_text("utf-8"))
             prepared = cls(folder=folder, spec=spec, encodings=tuple(map(encoding_from_json, encodings)))
             prepared._check_complete()
@@ -161,6 +164,19 @@ class PreparedDataset:
                 raise ValueError(f"{name} has not {rows} rows")
         self.raw_example()
         self.source_rows("train")
+
+
+def write_spec(folder: Path, spec: DatasetSpec) -> None:
+    """Write the spec that `PreparedDataset.open` reads: the last of a dataset's files."""
+    values = {"format": FORMAT_VERSION, **spec.to_json()}
+    (folder / SPEC_FILE).write_text(json.dumps(values, indent=1), "utf-8")
+
+
+def _read_spec(folder: Path) -> DatasetSpec:
+    values = json.loads((folder / SPEC_FILE).read_text("utf-8"))
+    if values.pop("format", None) != FORMAT_VERSION:
+        raise ValueError("another version of automl has written it")
+    return DatasetSpec.from_json(values)
 
 
 def write_example(folder: Path, batch: Batch, spec: DatasetSpec) -> None:

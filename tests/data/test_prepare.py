@@ -17,7 +17,7 @@ import pytest
 from automl.data import PreparedDataset, RawDataset, load, prepare, raw_from_arrays
 from automl.data.prepare import _published
 from automl.data.raw import ARRAY_FEATURE, ArrayRows
-from automl.dataset_spec import Column, ColumnKind, DatasetSpec, InputKind, RawInput, Task
+from automl.dataset_spec import Column, ColumnKind, InputKind, RawInput, Task
 from automl.errors import DataError, RequestError, SurroundingsError
 
 Numbered = Callable[..., RawDataset]
@@ -75,7 +75,6 @@ def test_the_spec_says_what_was_prepared(cache: Path) -> None:
     assert spec.raw_inputs == (RawInput(name="input", dtype="float32", shape=(4,)),)
     assert (spec.output.units, spec.output.labels[0], len(spec.fingerprint)) == (3, "setosa", 16)
     assert prepared.folder == cache / spec.fingerprint
-    assert DatasetSpec.from_json(json.loads((prepared.folder / "spec.json").read_text())) == spec
     assert PreparedDataset.open(prepared.folder) == prepared
 
 
@@ -173,6 +172,19 @@ def test_the_second_time_nothing_is_written(cache: Path) -> None:
     assert _prepare(load("iris"), cache) == prepared
     assert _prepare(load("iris"), cache, task=Task.MULTICLASS) == prepared
     assert _stamps(cache) == before
+
+
+def test_files_of_another_version_are_prepared_again_and_split_alike(cache: Path) -> None:
+    before = _prepare(load("iris"), cache)
+    rows = before.source_rows("test")
+    spec = before.folder / "spec.json"
+    written = spec.read_text("utf-8")
+    spec.write_text(json.dumps(json.loads(written) | {"format": 3}), "utf-8")
+    with pytest.raises(DataError, match="another version of automl"):
+        PreparedDataset.open(before.folder)
+    after = _prepare(load("iris"), cache)
+    assert (after.folder, spec.read_text("utf-8")) == (before.folder, written)
+    np.testing.assert_array_equal(after.source_rows("test"), rows)
 
 
 def test_what_makes_another_dataset(cache: Path) -> None:
