@@ -122,7 +122,7 @@ def search(
             raise
     _conclude(common, results)
     for failure in failures[1:]:
-        click.echo(f"automl: {failure}", err=True)
+        say_error(failure)
     if failures:
         raise failures[0]
 
