@@ -171,7 +171,7 @@ def build_network(build: Build, config: Config, seed: int, spec: DatasetSpec) ->
     """
     import keras
 
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)  # see Graphs.trial_ended
     # What keras.utils.set_random_seed does, less tf.random.set_seed, which drops TensorFlow's kernel caches (half a
     # second) and which Keras's own layers and initialisers do not use.
     random.seed(seed)

@@ -45,8 +45,9 @@ def run_trial(job: TrialJob, build: Build, data: PreparedDataset, graphs: Graphs
         report = trial.send(Decision.CONTINUE)
         ```
     """
+    graphs = graphs or Graphs()
     try:
-        trainer = Trainer(job, build, data, graphs or Graphs())
+        trainer = Trainer(job, build, data, graphs)
     except Exception as error:  # noqa: BLE001 - as below
         return _failed(error, FailureReason.DATA)
     try:
@@ -55,6 +56,7 @@ def run_trial(job: TrialJob, build: Build, data: PreparedDataset, graphs: Graphs
         ended = _failed(error, FailureReason.CRASHED)
     finally:
         trainer.close()
+        graphs.trial_ended(trainer.parameter_count)
     return replace(
         ended,
         parameter_count=trainer.parameter_count,

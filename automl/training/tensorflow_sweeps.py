@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 from automl.training.metrics import Array
 from automl.training.sweeps import Data, Sums, as_tuple
+
+_DENSE = ("Dense", "BatchNormalization")
 
 _Step: TypeAlias = Callable[..., tuple[Any, tuple[Any, ...]]]
 
@@ -15,12 +18,12 @@ def training_sweep(model: Any, *, own_step: bool) -> TensorflowSweep:
     """Return a sweep that trains a model; arguments as for `sweeps.training_sweep`."""
     if own_step:
         return TensorflowSweep(_own_step(model), 0)
-    return TensorflowSweep(_train_step(model), len(model.outputs))
+    return TensorflowSweep(_train_step(model), len(model.outputs), is_dense=_is_dense(model))
 
 
 def evaluation_sweep(model: Any) -> TensorflowSweep:
     """Return a sweep that evaluates a model."""
-    return TensorflowSweep(_evaluation_step(model), len(model.outputs))
+    return TensorflowSweep(_evaluation_step(model), len(model.outputs), is_dense=_is_dense(model))
 
 
 def tensor(array: Array) -> Any:
@@ -33,14 +36,16 @@ def tensor(array: Array) -> Any:
 class TensorflowSweep:
     """A step, called for one batch after the other in one `tf.function`."""
 
-    def __init__(self, step: _Step, output_count: int) -> None:
+    def __init__(self, step: _Step, output_count: int, *, is_dense: bool = False) -> None:
         """Trace nothing yet.
 
         Args:
             step: Takes x, y and perhaps weights of a batch; returns its loss and predictions.
             output_count: How many predictions it returns.
+            is_dense: TensorFlow's graph optimizer has nothing to offer.
         """
         self._function = _compile(step, output_count)
+        self._is_dense = is_dense
         self._read: list[Any] = []
 
     def trace(self, data: Data, row_count: int, batch_size: int) -> None:
@@ -56,13 +61,37 @@ class TensorflowSweep:
         import tensorflow as tf
 
         tensors = tf.nest.map_structure(tf.convert_to_tensor, data)
-        total, predictions = self._function(tensors, tf.constant(rows), tf.constant(batch_size))
+        with _unoptimized() if self._is_dense else nullcontext():
+            total, predictions = self._function(tensors, tf.constant(rows), tf.constant(batch_size))
         return float(total), tuple(one.numpy() for one in predictions)
 
     def reads_only(self, variables: Sequence[Any]) -> bool:
         """Return True where the graph that was traced last has no variables but these."""
         known = {id(variable.value) for variable in variables}
         return all(id(variable) in known for variable in self._read)
+
+
+def _is_dense(model: Any) -> bool:
+    """Return True where all layers that have weights are dense layers, or normalise what these give."""
+    weighted = [layer for layer in model.layers if layer.weights]
+    return all(type(layer).__name__ in _DENSE and type(layer).__module__.startswith("keras.") for layer in weighted)
+
+
+@contextmanager
+def _unoptimized() -> Iterator[None]:
+    """Run graphs as they were traced.
+
+    TensorFlow's graph optimizer looks at a graph for longer (some 80 ms) than the whole training of a small model may
+    take. For dense layers it finds nothing that would change speed or losses; convolutions it makes a few percent
+    faster.
+    """
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
 def _train_step(model: Any) -> _Step:
