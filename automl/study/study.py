@@ -17,7 +17,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial
 
 from automl.dataset_spec import DatasetSpec
-from automl.errors import RequestError
+from automl.errors import RequestError, SurroundingsError
 from automl.objective import Objective
 from automl.records import (
     Config,
@@ -164,10 +164,14 @@ class Study:
 
         Raises:
             RequestError: There is no such study, or the space is not the one it was created with.
-            SurroundingsError: The disk or the database failed, or the journal is damaged.
+            SurroundingsError: The disk or the database failed, or what they hold is damaged.
         """
-        with store_failures(f"the store of study {folder.name!r}", "see: automl doctor"):
-            return cls._open(folder, storage, space)
+        try:
+            with store_failures(f"the store of study {folder.name!r}", "see: automl doctor"):
+                return cls._open(folder, storage, space)
+        except (ValueError, KeyError, TypeError) as error:  # what records raise that are not what was written
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise SurroundingsError(f"the records of study {folder.name!r} are damaged ({reason})") from error
 
     @classmethod
     def _open(cls, folder: Path, storage: str | None, space: SearchSpace | None) -> Study:
