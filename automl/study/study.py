@@ -315,8 +315,9 @@ class Study:
     def keep_finalist(self, number: int, repeat: int, record: TrialRecord) -> None:
         """Keep one re-training of a top config."""
         name = f"finalist:{number:06d}:{repeat:02d}"
-        self._finalists[name] = self._with_value(record)
-        self._optuna.set_user_attr(name, self._finalists[name].to_json())
+        record = self._with_value(record)
+        self._optuna.set_user_attr(name, record.to_json())
+        self._finalists[name] = record
 
     def finalist(self, number: int, repeat: int) -> TrialRecord | None:
         """Return a re-training that was kept, or None."""
@@ -324,13 +325,13 @@ class Study:
 
     def keep_refit(self, record: TrialRecord) -> None:
         """Keep the winner's training on all rows that are not sealed."""
-        self._refit = record
         self._optuna.set_user_attr("refit", record.to_json())
+        self._refit = record
 
     def keep_final(self, final: FinalScore) -> None:
         """Keep the sealed test's verdict."""
-        self._final = final
         self._optuna.set_user_attr("final", final.to_json())
+        self._final = final
 
     def _new_record(self, proposal: Proposal) -> TrialRecord:
         trial, config = proposal
