@@ -178,7 +178,7 @@ def _idle_study(folder: Path, storage: str | None) -> Iterator[Finding]:
 
 
 def _records(folder: Path, storage: str | None) -> Generator[Finding, None, StudyRecord | None]:
-    """Yield what is wrong with a study's records, and return them; None where they cannot be read."""
+    """Yield what is wrong with a study's records, and return them; None where they are not whole."""
     where = f"study {folder.name}"
     try:
         record = Study.open(folder, storage=storage).record
@@ -186,15 +186,20 @@ def _records(folder: Path, storage: str | None) -> Generator[Finding, None, Stud
         if folder.is_dir() or isinstance(error, SurroundingsError):  # or else it may be another program's
             yield Finding(where=where, meaning=str(error))
         return None
+    lost = list(_lost(record))
+    yield from (Finding(where=where, meaning=meaning) for meaning in lost)
+    return None if lost else record
+
+
+def _lost(record: StudyRecord) -> Iterator[str]:
+    """Yield what a study's records speak of, or must have had, and lack."""
     for trial in (*record.trials, *record.finalists):
         known = {report.epoch for report in trial.epochs}
         missing = set(range(1, max(known, default=0))) - known
         if missing:
-            meaning = f"trial {trial.number} has lost its epochs {', '.join(map(str, sorted(missing)))}"
-            yield Finding(where=where, meaning=meaning)
+            yield f"trial {trial.number} has lost its epochs {', '.join(map(str, sorted(missing)))}"
     if record.final is not None and all(trial.number != record.final.trial for trial in record.trials):
-        yield Finding(where=where, meaning=f"its winner, trial {record.final.trial}, is not among its trials")
-    return record
+        yield f"its winner, trial {record.final.trial}, is not among its trials"
 
 
 def _mlflow(home: Home) -> Iterator[Finding]:

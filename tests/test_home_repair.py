@@ -26,6 +26,8 @@ from automl.settings import SearchSettings
 from automl.study.storage import stored_names
 from automl.study.study import Study
 
+_SPACE = SearchSpace("made", [Int("units", 1, 9)], print)
+
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
@@ -48,7 +50,7 @@ def make(home: Home, prepared: PreparedDataset) -> Callable[..., Path]:
         study = Study.create(
             folder,
             storage=storage,
-            space=SearchSpace("made", [Int("units", 1, 9)], print),
+            space=_SPACE,
             spec=replace(prepared.spec, name=name),
             objective=Objective("val_accuracy", "max"),
             settings=SearchSettings(trials=1, seconds=None),
@@ -114,10 +116,18 @@ def test_what_an_ended_search_left_over_goes(home: Home, make: Callable[..., Pat
     assert Study.open(folder, storage=None).record.final is not None
 
 
+def test_what_a_study_needs_that_has_lost_its_winner_stays(home: Home, make: Callable[..., Path]) -> None:
+    folder = make("lost", is_finished=True)
+    final = Study.open(folder, storage=None).record.final
+    assert final is not None
+    Study.open(folder, storage=None, space=_SPACE).keep_final(replace(final, trial=7))
+    assert lines(repair_home(home)) == ["study lost: its winner, trial 7, is not among its trials; left alone"]
+    assert (folder / "finalists").exists()
+
+
 def test_checkpoints_of_a_larger_budget_that_was_interrupted_stay(home: Home, make: Callable[..., Path]) -> None:
     folder = make("extended", is_finished=True)
-    space = SearchSpace("made", [Int("units", 1, 9)], print)
-    assert Study.open(folder, storage=None, space=space).ask() is not None
+    assert Study.open(folder, storage=None, space=_SPACE).ask() is not None
     assert repair_home(home) == []
     assert (folder / "checkpoints").exists()
 
