@@ -19,8 +19,9 @@ import os
 import re
 import shlex
 import shutil
+import uuid
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from automl.errors import DISK_FAILS, RequestError, SurroundingsError, UnknownNameError
@@ -28,6 +29,8 @@ from automl.errors import DISK_FAILS, RequestError, SurroundingsError, UnknownNa
 _VERSION = 2
 _STAMP = "automl.json"
 _LOCK = "driver.lock"
+WORKER_LOG = ".workers-"
+"""How logs of workers are called whose study has no folder yet."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -58,6 +61,10 @@ class Home:
         """Folder of the embedded MLflow store's artifacts."""
         return self.path / "mlflow"
 
+    def new_worker_log(self) -> Path:
+        """Return the path of a log for workers that are started before their study has a folder."""
+        return self.path / f"{WORKER_LOG}{uuid.uuid4().hex}"
+
     def create(self) -> None:
         """Make the folder where it is missing, and check that it can be used.
 
@@ -79,6 +86,17 @@ class Home:
                 f"the home folder {self.path} cannot be written ({error.strerror}): choose another with --home"
             ) from error
         self._check_version(stamp)
+
+    def remove_unused(self) -> None:
+        """Take the folder away again where nothing was ever kept in it."""
+        kept = [self.mlflow_artifacts, self.datasets, self.studies]
+        if {one.name for one in self.path.iterdir()} - {_STAMP, *(one.name for one in kept)}:
+            return
+        with suppress(OSError):  # something lies in one of them
+            for folder in kept:
+                folder.rmdir()
+            (self.path / _STAMP).unlink()
+            self.path.rmdir()
 
     def study_names(self) -> list[str]:
         """Return the names of all studies, in the order of their names."""

@@ -15,7 +15,7 @@ from automl.data.prepare import PARTIAL, is_abandoned
 from automl.data.prepared import SPEC_FILE
 from automl.errors import AutomlError, RequestError, SurroundingsError
 from automl.finalist_plan import weights_path
-from automl.home import Home
+from automl.home import WORKER_LOG, Home
 from automl.records import TrialState
 from automl.study.storage import (
     JOURNAL_NAME,
@@ -61,6 +61,7 @@ def repair_home(home: Home) -> list[Finding]:
     findings: list[Finding] = []
     for folder in sorted(home.studies.glob(".deleted-*")):
         findings += _looked_at(folder.name, _deletion(folder))
+    findings += _looked_at("logs of workers", _logs(home))
     for folder in sorted(path for path in home.datasets.iterdir() if path.is_dir()):
         findings += _looked_at(f"datasets/{folder.name}", _dataset(folder))
     for name in home.study_names():
@@ -111,6 +112,13 @@ def _looked_at(where: str, findings: Iterator[Finding]) -> Iterator[Finding]:
 def _deletion(folder: Path) -> Iterator[Finding]:
     shutil.rmtree(folder)
     yield Finding(where=folder.name, meaning="a deletion that was interrupted", done="deleted")
+
+
+def _logs(home: Home) -> Iterator[Finding]:
+    for log in home.path.glob(f"{WORKER_LOG}*"):
+        if is_abandoned(log):
+            log.unlink()
+            yield Finding(where=log.name, meaning="the log of a search that was killed as it began", done="deleted")
 
 
 def _dataset(folder: Path) -> Iterator[Finding]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-_GROUPS = Path("/sys/fs/cgroup")
-_OWN_GROUPS = Path("/proc/self/cgroup")
+from automl.control_groups import GROUPS, OWN_GROUPS, group_folders
+
 _COUNTERS = Path("/proc/vmstat")
 
 # Names of limit and use, and what counts of whole subtrees begin with: of version 2, and of version 1.
@@ -29,7 +28,7 @@ class Memory:
     available_bytes: int
 
 
-def read_memory(*, groups: Path = _GROUPS, own_groups: Path = _OWN_GROUPS) -> Memory:
+def read_memory(*, groups: Path = GROUPS, own_groups: Path = OWN_GROUPS) -> Memory:
     """Return the memory that this process may take, by whatever bounds it most.
 
     Args:
@@ -38,7 +37,7 @@ def read_memory(*, groups: Path = _GROUPS, own_groups: Path = _OWN_GROUPS) -> Me
     """
     machine = psutil.virtual_memory()
     bounds = [Memory(limit_bytes=machine.total, available_bytes=machine.available)]
-    bounds += [bound for folder in _folders(groups, own_groups) if (bound := _bound(folder)) is not None]
+    bounds += [bound for folder in group_folders("memory", groups, own_groups) if (bound := _bound(folder)) is not None]
     return Memory(
         limit_bytes=min(bound.limit_bytes for bound in bounds),
         available_bytes=min(bound.available_bytes for bound in bounds),
@@ -62,21 +61,6 @@ def oom_kill_count(counters: Path = _COUNTERS) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-
-
-def _folders(groups: Path, own_groups: Path) -> Iterator[Path]:
-    """Yield the folders of this process's groups and of all around them; in a container only the mount's own exists."""
-    try:
-        lines = own_groups.read_text().splitlines()
-    except OSError:  # not Linux
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        mounted = groups / "memory" if controllers else groups
-        folder = mounted / path.lstrip("/")
-        yield from (one for one in (folder, *folder.parents) if one.is_relative_to(mounted))
 
 
 def _bound(folder: Path) -> Memory | None:

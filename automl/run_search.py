@@ -37,6 +37,7 @@ from automl.study.study import Study
 from automl.tracking.base import NullTracker, Tracker
 from automl.training.assemble import check_build
 
+_WORKERS_LOG = "workers.log"
 _TRACKER_SECONDS = 30.0  # what the tracker is given at the end to write what is left
 
 _log = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ def search(
         finalists=_not_negative("finalists", finalists),
         refit=refit,
         retries=_not_negative("retries", retries),
-        trial_timeout_seconds=None if trial_timeout is None else parse_seconds(trial_timeout, "trial-timeout"),
+        trial_timeout_seconds=_seconds("trial-timeout", trial_timeout),
         workers=None if workers == "auto" else workers,
         gpus_per_trial=gpus_per_trial,
         executor=executor,
@@ -197,47 +198,47 @@ def search(
         split_seed=split_seed,
     )
     found = find_space(space) if isinstance(space, str) and space != AUTO else space
-    raw = data.load(dataset)
     place = Home(home)
     place.create()
-    if storage is not None:
-        open_storage(place.studies, storage)  # a wrong URL is said before anything is started
-    prepared = data.prepare(raw, place.datasets)
-    chosen = _chosen(found, prepared.spec).narrow(narrow or {})
-    goal = Objective.for_outputs(prepared.spec.outputs, objective)
-    for partial in enqueue:
-        chosen.complete(partial, lambda _, parameter: parameter.default)
-    origin = {
-        "data": data.to_json(),
-        "narrow": {key: list(value) if isinstance(value, tuple) else value for key, value in (narrow or {}).items()},
-        "ranges": [key for key, value in (narrow or {}).items() if isinstance(value, tuple)],
-        "fingerprint": prepared.spec.fingerprint,
-        "mlflow": mlflow,
-    }
-    folder = place.new_study_folder(
-        name, f"{prepared.spec.name}-{chosen.name}", taken=stored_names(storage) if storage else ()
-    )
-    with place.driving(folder.name):
-        runner = _executor(settings, folder, place)
-        try:
-            runner.start()
-            runner.prepare(prepared.folder, chosen.build)
-            _check_build(runner, chosen, settings)
-            study = Study.create(
-                folder,
-                storage=storage,
-                space=chosen,
-                spec=prepared.spec,
-                objective=goal,
-                settings=settings,
-                enqueue=enqueue,
-                origin=origin,
-            )
-        except BaseException:
-            runner.close()
-            place.delete_study(folder.name)
-            raise
-        return _run(study, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
+    with _early_workers(settings, place) as runner:
+        if storage is not None:
+            open_storage(place.studies, storage)  # a wrong URL is said before anything is prepared
+        prepared = data.prepare(data.load(dataset), place.datasets)
+        chosen = _chosen(found, prepared.spec).narrow(narrow or {})
+        goal = Objective.for_outputs(prepared.spec.outputs, objective)
+        for partial in enqueue:
+            chosen.complete(partial, lambda _, parameter: parameter.default)
+        origin = {
+            "data": data.to_json(),
+            "narrow": {
+                key: list(value) if isinstance(value, tuple) else value for key, value in (narrow or {}).items()
+            },
+            "ranges": [key for key, value in (narrow or {}).items() if isinstance(value, tuple)],
+            "fingerprint": prepared.spec.fingerprint,
+            "mlflow": mlflow,
+        }
+        taken = stored_names(storage) if storage else ()
+        folder = place.new_study_folder(name, f"{prepared.spec.name}-{chosen.name}", taken=taken)
+        with place.driving(folder.name):
+            try:
+                runner.log_to(folder / _WORKERS_LOG)
+                runner.prepare(prepared.folder, chosen.build)
+                _check_build(runner, chosen, settings)
+                study = Study.create(
+                    folder,
+                    storage=storage,
+                    space=chosen,
+                    spec=prepared.spec,
+                    objective=goal,
+                    settings=settings,
+                    enqueue=enqueue,
+                    origin=origin,
+                )
+            except BaseException:
+                runner.close()
+                place.delete_study(folder.name)
+                raise
+            return _run(study, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
 
 
 @store_failures("the home folder", "once it can be written, run it again")
@@ -251,6 +252,8 @@ def resume(
     gpus_per_trial: float | None = None,
     executor: str | None = None,
     ray_address: str | None = None,
+    trial_timeout: str | float | None = None,
+    retries: int | None = None,
     home: str | Path | None = None,
     storage: str | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -269,6 +272,8 @@ def resume(
         gpus_per_trial: Share of a GPU, or GPUs, that a trial gets; by default as before.
         executor: `local` or `ray`; by default as before.
         ray_address: Ray cluster to join; by default as before.
+        trial_timeout: Wall-clock time that a trial may take; by default as before.
+        retries: How often a trial is run again whose worker died; by default as before.
         home: The home folder; by default `AUTOML_HOME` or `./automl-runs`.
         storage: The Optuna storage URL that the search was given, if any.
         progress: Called a few times a second with a `Progress`.
@@ -288,20 +293,26 @@ def resume(
         ```
     """
     started = clock.monotonic()
+    revised: dict[str, Any] = {
+        "trials": _positive("trials", trials),
+        "seconds": _seconds("time", time),
+        "retries": None if retries is None else _not_negative("retries", retries),
+        "trial_timeout_seconds": _seconds("trial-timeout", trial_timeout),
+    }
     place = Home(home)
     with place.driving(study):
         folder = place.study_folder(study)
         stored = Study.open(folder, storage=storage)
         wanted = _moved(stored.settings, workers, gpus_per_trial, executor, ray_address)
         check_executor(wanted)
-        prepared = _prepare_again(study, stored.origin, place)
-        chosen = space or _find_again(study, stored.origin)
-        opened = Study.open(folder, storage=storage, space=chosen)
-        check_backend(opened.settings.backend)
-        opened.rebudget(trials=_positive("trials", trials), seconds=parse_seconds(time) if time is not None else None)
-        runner = _executor(wanted, folder, place)
+        check_backend(wanted.backend)
+        runner = _executor(wanted, folder / _WORKERS_LOG, place)
         try:
-            runner.start()
+            runner.start()  # workers import Keras while the data is looked at
+            prepared = _prepare_again(study, stored.origin, place)
+            chosen = space or _find_again(study, stored.origin)
+            opened = Study.open(folder, storage=storage, space=chosen)
+            opened.revise(**revised)
             runner.prepare(prepared.folder, chosen.build)
         except BaseException:
             runner.close()
@@ -330,8 +341,22 @@ def _moved(
     return moved
 
 
-def _executor(settings: SearchSettings, folder: Path, home: Home) -> Executor:
-    log_path = folder / "workers.log"
+@contextmanager
+def _early_workers(settings: SearchSettings, home: Home) -> Iterator[Executor]:
+    """Start workers, which import Keras while the data is prepared; a wrong request leaves nothing behind."""
+    log_path = home.new_worker_log()
+    executor = _executor(settings, log_path, home)
+    try:
+        executor.start()
+        yield executor
+    except BaseException:
+        executor.close()
+        log_path.unlink(missing_ok=True)
+        home.remove_unused()
+        raise
+
+
+def _executor(settings: SearchSettings, log_path: Path, home: Home) -> Executor:
     return make_executor(settings, log_path=log_path, compiled=home.compiled, also=_backends(settings))
 
 
@@ -435,6 +460,10 @@ def _prepare_again(study: str, origin: Mapping[str, Any], home: Home) -> Prepare
             f"the content of {data.source} has changed since study {study!r} began: start a new search on it"
         )
     return prepared
+
+
+def _seconds(name: str, value: str | float | None) -> float | None:
+    return None if value is None else parse_seconds(value, name)
 
 
 def _positive(name: str, value: int | None) -> int | None:

@@ -198,9 +198,13 @@ def _adult_search(bench: Bench, target: str) -> Mapping[str, float]:
 
 
 def _classes(bench: Bench) -> list[Reached]:
-    wine = bench.test("wine", "--trials", "20", *_MANY_EPOCHS)["accuracy"]
+    # 36 rows of wine are sealed: each weighs 2.8 points, so that one split says little
+    wine = bench.mean_over_splits("wine", "accuracy", "--trials", "20", *_MANY_EPOCHS)
     digits = bench.test("digits", "--trials", "25")["accuracy"]
-    return [Reached("wine, test accuracy", wine, 0.96), Reached("digits, test accuracy", digits, 0.975)]
+    return [
+        Reached("wine, test accuracy, mean over five split seeds", wine, 0.96),
+        Reached("digits, test accuracy", digits, 0.975),
+    ]
 
 
 def _labels(bench: Bench) -> list[Reached]:

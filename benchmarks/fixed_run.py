@@ -1,6 +1,7 @@
 """A list of fixed trials through automl, as one process: what `throughput` and `floor` measure.
 
-    python -m benchmarks.fixed_run mnist|fashion|digits|conv [--seed 7] [--backend tensorflow] [--workers 2] [--home H]
+    python -m benchmarks.fixed_run mnist|fashion|digits|conv [--seed 7] [--backend tensorflow] [--workers 2]
+        [--threads 1] [--home H]
 
 MLflow logging is on; nothing stops a trial early, and no finalists are trained. Prints one line of JSON: the best
 validation accuracy and the seconds from the first trial's start to the end. With `--home`, the compilation cache in
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -64,7 +65,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=None, help="how many of the list; by default all")
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--backend", default="tensorflow")
-    parser.add_argument("--workers", type=int, default=2, help="workers of one thread each")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="of each worker")
     parser.add_argument("--home", type=Path, default=None)
     options = parser.parse_args()
     work = WORKS[options.work]
@@ -76,12 +78,15 @@ def main() -> None:
             epochs=options.epochs or work.epochs,
             backend=options.backend,
             workers=options.workers,
+            threads=options.threads,
             home=home,
         )
     print(json.dumps(found))
 
 
-def run(kind: str, *, seed: int, trials: int, epochs: int, backend: str, workers: int, home: Path) -> dict[str, float]:
+def run(
+    kind: str, *, seed: int, trials: int, epochs: int, backend: str, workers: int, threads: int, home: Path
+) -> dict[str, float]:
     """Run the trials.
 
     Returns:
@@ -95,7 +100,7 @@ def run(kind: str, *, seed: int, trials: int, epochs: int, backend: str, workers
     dataset, space, listed = _request(kind, trials, seed)
     started: list[float] = []
     beside: dict[str, Any] = {} if backend == "tensorflow" else {"backend": backend}
-    with _slots(workers):
+    with _slots(workers, threads):
         result = automl.search(
             dataset,
             space,
@@ -133,14 +138,14 @@ def _request(kind: str, trials: int, seed: int) -> tuple[Any, Any, list[dict[str
 
 
 @contextmanager
-def _slots(workers: int) -> Iterator[None]:
-    """Give every worker one thread, also where there are fewer workers than cores."""
-    from automl.executors.devices import core_count, plan_slots
+def _slots(workers: int, threads: int) -> Iterator[None]:
+    """Give every worker so many threads, however many cores there are."""
+    from automl.executors.devices import plan_slots
 
-    def first_slots(_: int, *more: Any, **options: Any) -> list[Any]:
-        return plan_slots(max(workers, core_count()), *more, **options)[:workers]
+    def slots(_: int, *more: Any, **options: Any) -> list[Any]:
+        return [replace(slot, threads=threads) for slot in plan_slots(workers, *more, **options)]
 
-    with patch("automl.executors.choice.plan_slots", first_slots):
+    with patch("automl.executors.choice.plan_slots", slots):
         yield
 
 

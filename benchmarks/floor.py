@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from automl.executors.devices import core_count
+from automl.cores import core_count
 from benchmarks.fixed_run import SEED, WORKS
 from benchmarks.reporting import table, write_json
 

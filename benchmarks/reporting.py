@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from automl.executors.devices import core_count
+from automl.cores import core_count
 from automl.executors.gpus import list_gpus
 
 

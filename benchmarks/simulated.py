@@ -74,6 +74,9 @@ class SimulatedExecutor:
     def start(self) -> None:
         """Do nothing: there are no workers."""
 
+    def log_to(self, path: Path) -> None:
+        """Do nothing: nobody prints."""
+
     def prepare(self, prepared_folder: Path, build: Callable[..., Any]) -> None:
         """Do nothing: there is no dataset."""
 

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from automl.printable import printable
 from automl.results import StudyRecord, TrialRecord, TrialState, describe_config
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -66,7 +67,7 @@ def open_view(first: str, stream: TextIO | None = None) -> Iterator[View]:
     if not console.is_terminal:
         yield LineView(console)
         return
-    with Live(Text(f"{first} ..."), console=console, refresh_per_second=4, transient=True) as live:
+    with Live(Text(printable(f"{first} ...")), console=console, refresh_per_second=4, transient=True) as live:
         yield LiveView(live)
 
 
@@ -106,7 +107,7 @@ class LineView:
         self._finalists = len(record.finalists)
 
     def _line(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class LiveView:
@@ -124,17 +125,22 @@ class LiveView:
         ended = [one for one in record.trials if one.state in _FINAL] if is_search else record.finalists
         lines = [
             Text.assemble((record.name, "bold"), f"  {_PHASES[phase]}  ", (_pace(record, scene.seconds_left), "dim")),
-            Text.assemble("best  ", (_best(record), "bold green"), f"  {_config(record)}", overflow="ellipsis"),
+            Text.assemble(
+                "best  ",
+                (printable(_best(record)), "bold green"),
+                f"  {printable(_config(record))}",
+                overflow="ellipsis",
+            ),
         ]
         if scene.note:
-            lines.append(Text(scene.note, style="yellow"))
+            lines.append(Text(printable(scene.note), style="yellow"))
         self._live.update(Group(*lines, _table(running, ended[-_RECENT_TRIALS:], record)))
 
 
 def _table(running: Sequence[TrialRecord], ended: Sequence[TrialRecord], record: StudyRecord) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for header in ("trial", "state", record.objective.metric, "epochs", "seconds", "curve"):
-        table.add_column(Text(header), no_wrap=True)  # a metric has the name of a column: no markup
+        table.add_column(Text(printable(header)), no_wrap=True)  # a metric has the name of a column: no markup
     for trial in [*running, *reversed(ended)]:
         reason = f" ({trial.reason})" if trial.reason else ""
         table.add_row(

@@ -31,7 +31,7 @@ def search(**options: Any) -> automl.Result:
 
 
 def lines(result: automl.Result, datasets: Any) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return slope and intercept of the model, and those of numpy's least squares on the same training rows.
+    """Return slope and intercept of the model, and those of numpy's least squares on the rows that it was trained on.
 
     Args:
         result: What `search` returned.
@@ -39,7 +39,8 @@ def lines(result: automl.Result, datasets: Any) -> tuple[tuple[float, float], tu
     """
     at_zero, at_one = result.model().predict(np.array([[0.0], [1.0]]), verbose=0)[:, 0]
     prepared = PreparedDataset.open(datasets / result.record.dataset.fingerprint)
-    train, input_spec, output = prepared.split("train"), prepared.spec.inputs[0], prepared.spec.output
+    final, input_spec, output = result.record.final, prepared.spec.inputs[0], prepared.spec.output
+    train = prepared.unsealed() if final is not None and final.is_refit else prepared.split("train")
     x = np.asarray(train.inputs[0])[:, 0] * input_spec.deviation[0] + input_spec.mean[0]
     y = np.asarray(train.outputs[0])[:, 0] * output.scale[0] + output.offset[0]
     slope, intercept = np.polyfit(x, y, 1)

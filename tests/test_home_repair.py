@@ -132,6 +132,15 @@ def test_checkpoints_of_a_larger_budget_that_was_interrupted_stay(home: Home, ma
     assert (folder / "checkpoints").exists()
 
 
+def test_the_log_of_a_search_that_was_killed_as_it_began_goes_once_it_is_old(home: Home) -> None:
+    old, new = home.new_worker_log(), home.new_worker_log()
+    for log in (old, new):
+        log.touch()
+    os.utime(old, (0, 0))
+    assert [finding.where for finding in repair_home(home)] == [old.name]
+    assert (old.exists(), new.exists()) == (False, True)
+
+
 def test_half_written_datasets_and_deletions_go_and_damaged_ones_are_named(
     home: Home, prepared: PreparedDataset
 ) -> None:

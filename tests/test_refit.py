@@ -88,7 +88,7 @@ def test_a_larger_budget_refits_anew(drive: Drive) -> None:
     driver = drive(trials=1, finalists=1, refit=True, enqueue=[{"quality": 0.5}, {"quality": 0.9}])
     driver.run()
     again = driver.reopen()
-    again.study.rebudget(trials=2, seconds=None)
+    again.study.revise(trials=2)
     again.run()
     assert again.executor.submitted[-1].refit_epochs is not None
     assert again.executor.calls[0]["refit"] == (

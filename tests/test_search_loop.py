@@ -280,7 +280,7 @@ def test_a_larger_budget_judges_anew_and_old_finalists_do_not_win_without_weight
     driver.run()
     again = driver.reopen()
     again.study.keep_finalist(0, 0, replace(again.study.finalist(0, 0), epochs=_epochs(0.999)))
-    again.study.rebudget(trials=2, seconds=None)
+    again.study.revise(trials=2)
     record = again.run()
     assert record.final is not None
     assert record.final.trial == 1
@@ -291,7 +291,7 @@ def test_old_finalists_are_trained_again_where_their_weights_are_gone(drive: Dri
     driver = drive(trials=1, finalists=2, enqueue=[{"quality": 0.9}, {"quality": 0.5}])
     first = driver.run()
     again = driver.reopen()
-    again.study.rebudget(trials=2, seconds=None)
+    again.study.revise(trials=2)
     record = again.run()
     assert [job.number for job in again.executor.submitted] == [1, 0, 1, 0, 1, 0, 1]
     assert record.finalist_values(0) == first.finalist_values(0)
@@ -343,7 +343,7 @@ def test_a_short_time_still_gives_a_model(drive: Drive) -> None:
 def test_a_larger_budget_that_was_interrupted_among_the_finalists_is_still_judged_anew(drive: Drive) -> None:
     driver = drive(trials=2, finalists=1)
     driver.run()
-    driver.study.rebudget(trials=4, seconds=None)
+    driver.study.revise(trials=4)
     with pytest.raises(KeyboardInterrupt):
         driver.run(is_interrupted=lambda: driver.study.counted == 4)
     record = driver.reopen().run()

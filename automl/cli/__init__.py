@@ -5,6 +5,7 @@ Commands import what they need when they run, so that `automl --help` answers at
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from typing import NoReturn
@@ -13,6 +14,7 @@ import click
 
 from automl.cli.catalog import datasets, spaces
 from automl.cli.deploy import export, predict
+from automl.cli.options import WarningsHandler, say_error
 from automl.cli.search import resume, search
 from automl.cli.services import doctor, ui
 from automl.cli.studies import best, delete, report, status
@@ -44,6 +46,8 @@ def main() -> NoReturn:
     Exit codes: 0 done; 1 no usable model; 2 wrong request; 3 the surroundings failed, resumable; 130 interrupted,
     resumable.
     """
+    own, handler = logging.getLogger("automl"), WarningsHandler()
+    own.addHandler(handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: in order, whatever is going on
     try:
         code = cli.main(standalone_mode=False)
@@ -61,8 +65,10 @@ def main() -> NoReturn:
         sys.exit(0)
     except OSError as error:  # of a disk, in a place that says nothing better of it
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}", SurroundingsError.exit_code)
+    finally:
+        own.removeHandler(handler)
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"automl: {' '.join(message.split())}", err=True)
+    say_error(message)
     sys.exit(code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from automl.home import Home
+from automl.printable import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,11 +51,13 @@ class Common:
     def say(self, text: str) -> None:
         """Print a line for people, unless they asked for quiet or for JSON."""
         if not self.quiet and not self.json:
-            click.echo(text)
+            click.echo(printable(text))
 
     def give(self, value: Any, text: Callable[[], str]) -> None:
         """Print a result: as JSON, or as text for people."""
-        click.echo(json.dumps(_standard(value), indent=1, default=str, allow_nan=False) if self.json else text())
+        click.echo(
+            json.dumps(_standard(value), indent=1, default=str, allow_nan=False) if self.json else printable(text())
+        )
 
 
 def _standard(value: Any) -> Any:
@@ -63,6 +67,19 @@ def _standard(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_standard(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def say_error(error: object) -> None:
+    """Print what is wrong, in one line of standard error."""
+    click.echo(f"automl: {printable(' '.join(str(error).split()))}", err=True)
+
+
+class WarningsHandler(logging.Handler):
+    """Prints what our own modules log: a line each, in which nothing steers the terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        click.echo(printable(self.format(record)), err=True)
 
 
 def common_options(function: F) -> F:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from automl.cli.options import Common, WorkerCount, common_options
+from automl.cli.options import Common, WorkerCount, common_options, say_error
 from automl.errors import AutomlError, RequestError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def search(
             raise
     _conclude(common, results)
     for failure in failures[1:]:
-        click.echo(f"automl: {failure}", err=True)
+        say_error(failure)
     if failures:
         raise failures[0]
 
@@ -135,6 +135,8 @@ def search(
 @click.option("--gpus-per-trial", type=float, metavar="F", help="Share of a GPU, or GPUs, a trial [as before].")
 @click.option("--executor", metavar="NAME", help="local, or ray [as before].")
 @click.option("--ray-address", metavar="HOST:PORT", help="Ray cluster to join, or auto [as before].")
+@click.option("--trial-timeout", metavar="DURATION", help="What a trial may take before it fails [as before].")
+@click.option("--retries", type=int, metavar="N", help="Further runs of a trial whose worker died [as before].")
 @common_options
 def resume(common: Common, study: str, **options: Any) -> None:
     """Go on with an interrupted STUDY, or give a finished one a larger budget."""

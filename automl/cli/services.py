@@ -135,7 +135,8 @@ def _package(name: str) -> tuple[str, bool, str]:
 def _machine(workers: int | None, gpus_per_trial: float | None) -> list[tuple[str, bool, str]]:
     import psutil
 
-    from automl.executors.devices import core_count, plan_slots
+    from automl.cores import core_count
+    from automl.executors.devices import plan_slots
     from automl.executors.gpus import list_gpus, why_none
 
     memory = psutil.virtual_memory()

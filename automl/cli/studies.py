@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from automl.cli.options import Common, common_options, text_table
+from automl.cli.options import Common, common_options, say_error, text_table
 from automl.errors import AutomlError, RequestError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def _records(common: Common, names: tuple[str, ...]) -> list[StudyRecord]:
         except AutomlError as error:
             if names:
                 raise
-            click.echo(f"automl: {error}", err=True)
+            say_error(error)
     if not records:
         raise RequestError(f"no study in {common.home.path}: start one with automl search DATASET")
     return records

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from automl.cli.options import Common, common_options
+from automl.cli.options import Common, common_options, say_error
 from automl.errors import RequestError, SurroundingsError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _send_listed(common: Common, name: str) -> Sent | None:
         is_tracked = Study.open(common.home.study_folder(name), storage=common.storage).origin.get("mlflow", True)
         return _send(common, name) if is_tracked else None
     except RequestError as error:  # never wholly created, or being searched: its own driver sends it
-        click.echo(f"automl: {error}", err=True)
+        say_error(error)
         return None
 
 

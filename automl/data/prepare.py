@@ -363,7 +363,7 @@ def _sweep(cache: Path) -> None:
 
 
 def is_abandoned(partial: Path) -> bool:
-    """Return True for half of a prepared dataset of which nothing was written for so long that it is nobody's work."""
+    """Return True for a folder or file in which nothing was written for so long that it is nobody's work."""
     try:
         newest = max(path.stat().st_mtime for path in [partial, *partial.rglob("*")])
     except FileNotFoundError:  # its owner has just published it

@@ -51,6 +51,9 @@ class Executor(Protocol):
     def start(self) -> None:
         """Start the workers; returns before they are ready."""
 
+    def log_to(self, path: Path) -> None:
+        """Move what workers print to another file of the same file system, before `prepare`."""
+
     def prepare(self, prepared_folder: Path, build: Build) -> None:
         """Tell every worker what is searched: the prepared dataset's folder and the space's builder."""
 

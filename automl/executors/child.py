@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from typing import IO, Any
 
 from automl.errors import AutomlError, SurroundingsError
+from automl.executors.last_words import last_words
 from automl.executors.local import QUIET
 
 Say = Callable[[int, int], None]
@@ -105,9 +106,8 @@ def _result(connection: Connection, process: subprocess.Popen[bytes], log: IO[by
 def _last_words(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
     code = process.wait()
     log.seek(0)
-    lines = log.read().decode("utf-8", "replace").strip().splitlines()
     cause = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return f"the process that owns keras died ({cause}); its last words: {lines[-1] if lines else 'none'}"
+    return f"the process that owns keras died ({cause}); its last words: {last_words(log.read())}"
 
 
 def main() -> None:

@@ -7,17 +7,17 @@ environment that its worker is started with.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import psutil
-
+from automl.cores import core_count
 from automl.errors import RequestError
 from automl.executors.gpus import Gpu, list_gpus, why_none
+from automl.memory import read_memory
 
 _CONTEXT_BYTES = 600 * 2**20  # what CUDA and its libraries take in each process, which no cap of a backend counts
+_WORKER_BYTES = 2**30  # of memory for a worker: half of it takes Keras with its backend
 _LEAST_BYTES = 256 * 2**20  # of a GPU, below which no worker is planned
 
 
@@ -55,16 +55,12 @@ class _Share:
     part: float = 1.0
 
 
-def core_count() -> int:
-    """Return the CPU cores that this process may use."""
-    return len(psutil.Process().cpu_affinity() or []) or os.cpu_count() or 1
-
-
 def plan_slots(workers: int | None, gpus_per_trial: float | None = None) -> list[Slot]:
     """Share the machine out.
 
     Args:
-        workers: How many; None for as many as the GPUs have room for, or else one a core.
+        workers: How many; None for as many as the GPUs have room for, or else one a core, as far as memory goes. The
+            cores are shared out among them.
         gpus_per_trial: A share of one GPU (0.5: two workers on each), a whole number of GPUs for each worker, or 0 for
             CPUs only; None for one GPU each, and shared ones where there are more workers than GPUs.
 
@@ -76,10 +72,14 @@ def plan_slots(workers: int | None, gpus_per_trial: float | None = None) -> list
     _check_share(gpus_per_trial)
     gpus, cores = [] if gpus_per_trial == 0 else list_gpus(), core_count()
     shares = _even_shares(gpus, workers) if gpus_per_trial is None else _equal_shares(gpus, workers, gpus_per_trial)
-    count = workers or len(shares) or cores
+    count = workers or len(shares) or min(cores, _most_workers())
     # Two TensorFlow processes with default threads on two cores are no faster than one.
     threads = max(1, cores // count)
     return [_slot(share, threads) for share in (shares or [_Share()] * count)[:count]]
+
+
+def _most_workers() -> int:
+    return max(1, read_memory().available_bytes // _WORKER_BYTES)
 
 
 def merge_slots(slots: Sequence[Slot], count: int) -> list[Slot]:

@@ -25,6 +25,7 @@ from automl.errors import SpaceError, SurroundingsError
 from automl.executors.backends import TENSORFLOW, backend_environment
 from automl.executors.base import Ended, Event, Reported, T
 from automl.executors.devices import Slot, merge_slots
+from automl.executors.last_words import last_words
 from automl.executors.memory import MemoryWatch, WorkerMemory
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
 from automl.records import Decision, FailureReason, TrialResult, TrialState
@@ -120,6 +121,12 @@ class LocalExecutor:
         while not all(worker.ready for worker in self._workers):
             self.wait(1.0)
 
+    def log_to(self, path: Path) -> None:
+        """Move what workers print to another file of the same file system; those that run go on writing there."""
+        with contextlib.suppress(FileNotFoundError):  # another executor has the same log, and has moved it
+            self._log_path.rename(path)
+        self._log_path = path
+
     def prepare(self, prepared_folder: Path, build: Build) -> None:
         """Tell every worker what is searched.
 
@@ -209,7 +216,9 @@ class LocalExecutor:
             except (EOFError, ConnectionResetError):
                 cause = _described(worker.exit_code())
                 self._replace(worker)
-                raise SurroundingsError(f"a worker died ({cause}); its last words are in {self._log_path}") from None
+                raise SurroundingsError(
+                    f"a worker died ({cause}; its last words: {self._last_words}); see: automl doctor"
+                ) from None
             if isinstance(message, Ready):
                 worker.become_ready(message.held_bytes)
             elif isinstance(message, Returned):
@@ -317,8 +326,13 @@ class LocalExecutor:
         if self._failed_starts >= _START_ATTEMPTS:
             cause = _described(worker.exit_code())
             raise SurroundingsError(
-                f"workers die before they are ready ({cause}); see {self._log_path} and: automl doctor"
+                f"workers die before they are ready ({cause}; last words: {self._last_words}); see: automl doctor"
             )
+
+    @property
+    def _last_words(self) -> str:
+        """What workers said last; an error repeats it, because a search that was never begun leaves no log."""
+        return last_words(self._log_path.read_bytes() if self._log_path.exists() else b"")
 
     def _replace(self, worker: _Worker) -> None:
         self._retired = [one for one in [*self._retired, worker] if not one.is_gone()]

@@ -123,6 +123,10 @@ class RayExecutor:
         self._plan = replace(self._plan, threads=self._cluster.threads, gpus=self._cluster.demand.get("GPU", 0.0))
         self._slots = [self._placed() for _ in range(self._cluster.slots)]
 
+    def log_to(self, path: Path) -> None:
+        """Move what workers print to another file of the same file system; actors are told by `prepare`."""
+        self._plan = replace(self._plan, log_path=path.absolute())
+
     def prepare(self, prepared_folder: Path, build: Build) -> None:
         """Tell every worker what is searched.
 
@@ -133,7 +137,7 @@ class RayExecutor:
             self._message = prepare_message(prepared_folder, build)
         self._data = None
         for slot in self._actors:
-            slot.ask("prepare", self._message)
+            slot.ask("prepare", self._message, self._plan.log_path)
 
     def submit(self, job: TrialJob) -> None:
         """Give a job to a free slot, one that is there if possible."""
@@ -233,7 +237,7 @@ class RayExecutor:
         options = {"num_cpus": demand.pop("CPU"), "num_gpus": demand.pop("GPU", 0), "resources": demand}
         slot = _Slot(self._actor(scheduling_strategy="SPREAD", **options), is_open=not replaces)
         if self._message is not None:
-            slot.ask("prepare", self._message)
+            slot.ask("prepare", self._message, self._plan.log_path)
         return slot
 
     def _actor(self, **options: Any) -> Any:
@@ -251,7 +255,7 @@ class RayExecutor:
         if self._desk is None:
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             self._desk = _Slot(self._actor(scheduling_strategy=here, num_cpus=0))
-            self._desk.ask("prepare", self._message)
+            self._desk.ask("prepare", self._message, self._plan.log_path)
         while not self._desk.is_ready:
             self._receive(1.0)
         return self._desk

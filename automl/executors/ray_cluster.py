@@ -23,8 +23,8 @@ from typing import Any
 import cloudpickle
 import ray
 
+from automl.cores import core_count
 from automl.errors import RequestError
-from automl.executors.devices import core_count
 from automl.executors.gpus import list_gpus
 from automl.executors.ray_request import RayRequest, words
 from automl.executors.ray_slot import FolderRefs

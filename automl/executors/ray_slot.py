@@ -112,13 +112,11 @@ class RemoteSlot:
         self._executor.start()
         self._message: Prepare | None = None
 
-    def prepare(self, message: Prepare) -> Prepared:
+    def prepare(self, message: Prepare, log_path: Path) -> Prepared:
         """Open the dataset: the driver's own where this machine sees it, or else what was fetched before."""
-        self._message = message
-        has_data = self._take_up(Path(message.prepared_folder) if self._sees_home else self._fetched_folder)
-        return Prepared(
-            has_data=has_data, sees_home=self._sees_home, node=os.uname().nodename, versions=installed_versions()
-        )
+        if self._sees_home:
+            self._executor.log_to(log_path)
+        return self._open(message)
 
     def fetch(self, files: FolderRefs) -> Prepared:
         """Take the dataset out of the object store, unless another slot of this machine has done so."""
@@ -129,7 +127,7 @@ class RemoteSlot:
             if not _is_complete(folder):
                 _write_folder(files, folder)
         assert self._message is not None
-        return self.prepare(self._message)
+        return self._open(self._message)
 
     def run(self, run: int, job: TrialJob, files: CarriedFiles | None) -> Happened:
         """Train; `run` tells this run from those before and after."""
@@ -175,6 +173,13 @@ class RemoteSlot:
         self._executor.close()
         if not self._sees_home:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _open(self, message: Prepare) -> Prepared:
+        self._message = message
+        has_data = self._take_up(Path(message.prepared_folder) if self._sees_home else self._fetched_folder)
+        return Prepared(
+            has_data=has_data, sees_home=self._sees_home, node=os.uname().nodename, versions=installed_versions()
+        )
 
     @cached_property
     def _sees_home(self) -> bool:

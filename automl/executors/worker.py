@@ -38,6 +38,7 @@ from automl.records import Config, Decision, TrialResult, TrialState
 from automl.search_space import Build
 from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
+from automl.training.replicas import mirror_on
 from automl.training.run_trial import Trial, run_trial
 from automl.unions import own_fit
 
@@ -83,13 +84,15 @@ def _set_up_tensorflow(threads: int) -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    cap = os.environ.get(GPU_MEMORY)
-    for gpu in tf.config.list_physical_devices("GPU"):
+    cap, gpus = os.environ.get(GPU_MEMORY), tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
         if cap is None:
             tf.config.experimental.set_memory_growth(gpu, True)
         else:  # TensorFlow refuses both: a device with a limit grows up to it at once
             limited = tf.config.LogicalDeviceConfiguration(memory_limit=int(cap))
             tf.config.set_logical_device_configuration(gpu, [limited])
+    if len(gpus) > 1:
+        mirror_on([f"GPU:{number}" for number in range(len(gpus))])
 
 
 def _set_up_jax(threads: int) -> None:

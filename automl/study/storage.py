@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,8 @@ from automl.errors import RequestError, SurroundingsError
 from automl.study.journal import DriverStorage
 
 JOURNAL_NAME = "journal.log"
+_LOCK_SUFFIX = ".lock"  # of Optuna's lock on a journal file
+_LONGEST_WRITE_SECONDS = 3.0
 _BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY")
 _STORE_ERRORS = (OSError, StorageInternalError, SQLAlchemyError)
 
@@ -92,11 +96,14 @@ def _is_busy(error: Exception) -> bool:
 def mend_torn_line(path: Path) -> int:
     """Cut a journal to its last newline: a line torn by a crash would swallow the next record and be fatal later.
 
+    The caller holds the study (`Home.driving`).
+
     Returns:
         How many bytes were cut.
     """
     if not path.exists():
         return 0
+    _drop_stale_lock(path)
     lock = JournalFileSymlinkLock(str(path))
     lock.acquire()
     try:
@@ -108,6 +115,14 @@ def mend_torn_line(path: Path) -> int:
             return len(content) - whole
     finally:
         lock.release()
+
+
+def _drop_stale_lock(path: Path) -> None:
+    """Remove the lock of a driver that was killed while it wrote; Optuna would wait half a minute for its release."""
+    lock = path.with_name(path.name + _LOCK_SUFFIX)
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - lock.lstat().st_mtime > _LONGEST_WRITE_SECONDS:  # a dashboard may be writing
+            lock.unlink()
 
 
 def sqlite_file(url: str) -> Path | None:

@@ -298,18 +298,28 @@ class Study:
         self._elapsed_seconds = seconds
         self._optuna.set_user_attr("elapsed_seconds", seconds)
 
-    def rebudget(self, *, trials: int | None, seconds: float | None) -> None:
-        """Set new totals for the budgets that are given."""
-        if trials is None and seconds is None:
+    def revise(
+        self,
+        *,
+        trials: int | None = None,
+        seconds: float | None = None,
+        retries: int | None = None,
+        trial_timeout_seconds: float | None = None,
+    ) -> None:
+        """Set new totals for the budgets that are given, and new bounds for a trial; what is None stays."""
+        given = {
+            "trials": trials,
+            "seconds": seconds,
+            "retries": retries,
+            "trial_timeout_seconds": trial_timeout_seconds,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        if not given:
             return
         now = self.settings
-        kept = (None, None) if now.is_default_budget else (now.trials, now.seconds)
-        self.settings = replace(
-            now,
-            trials=trials if trials is not None else kept[0],
-            seconds=seconds if seconds is not None else kept[1],
-            is_default_budget=False,
-        )
+        if now.is_default_budget and not given.keys().isdisjoint({"trials", "seconds"}):
+            now = replace(now, trials=None, seconds=None, is_default_budget=False)
+        self.settings = replace(now, **given)  # type: ignore[arg-type]
         self._optuna.set_user_attr("settings", self.settings.to_json())
 
     def keep_finalist(self, number: int, repeat: int, record: TrialRecord) -> None:

@@ -5,7 +5,8 @@ One experiment a dataset; in it one parent run a study; under that one child run
     digits                          experiment, named as the dataset
     └── digits-mlp-001              settings, best value after each trial, test score, model
         ├── trial-0000              config, every epoch, how it ended
-        └── finalist-0000-1         the same config on a fresh seed
+        ├── finalist-0000-1         the same config on a fresh seed
+        └── refit-0000              the winner on training and validation rows
 
 The study is the only truth. The tracker keeps the newest `StudyRecord` and writes what MLflow does not have
 yet; what that is it reads from MLflow itself (tags, run status, last step), when it starts and after every
@@ -22,6 +23,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,8 +46,12 @@ LAST_RETRY_SECONDS = 30.0
 """Longest pause between two attempts: how late MLflow's return is noticed."""
 
 OUTAGE_SECONDS = 5.0
-"""What the end of a search gives an MLflow that is not answering to come back; `automl sync` catches up later."""
+"""What the end of a search gives an MLflow that is not answering, or not answering a request, to come back.
 
+`automl sync` catches up later.
+"""
+
+_LOOK_SECONDS = 0.2  # between two looks, at the end, whether MLflow still answers
 _NOISY_LOGGERS = ("mlflow", "alembic", "sqlalchemy.engine", "urllib3.connectionpool")
 _QUIET_ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -112,20 +118,28 @@ class MlflowTracker:
             self._thread.start()
 
     def close(self, timeout_seconds: float) -> int:
-        """Write what is left for at most `timeout_seconds`, then stop; an MLflow that is out gets less.
+        """Write what is left for at most `timeout_seconds`, then stop; an MLflow that is out or silent gets less.
 
         Returns:
-            How many of the started trials and finalists are unsent; the final score and model count as one.
+            How many of the started trainings are unsent; the final score and model count as one.
         """
         self._closing.set()
         self._wake.set()
         if self._thread is not None:
             first_seconds = min(timeout_seconds, OUTAGE_SECONDS) if self._is_out else timeout_seconds
-            self._thread.join(first_seconds)
+            self._wait_for(self._thread, first_seconds)
             if self._projection.is_open:  # it answers again
-                self._thread.join(timeout_seconds - first_seconds)
+                self._wait_for(self._thread, timeout_seconds - first_seconds)
         self._projection.stopped.set()
         return self._projection.count_unsent(self._record) if self._record is not None else 0
+
+    def _wait_for(self, thread: threading.Thread, seconds: float) -> None:
+        """Wait for the last words, unless MLflow leaves a request without an answer."""
+        deadline = time.monotonic() + seconds
+        while thread.is_alive() and (left := deadline - time.monotonic()) > 0:
+            if self._projection.silent_seconds > OUTAGE_SECONDS:
+                return
+            thread.join(min(left, _LOOK_SECONDS))
 
     def _write_until_closed(self) -> None:
         try:

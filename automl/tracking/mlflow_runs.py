@@ -111,10 +111,42 @@ class _Run:
         )
 
 
+class _WatchedClient:
+    """An `mlflow.MlflowClient`, and since when it waits for an answer.
+
+    Attributes:
+        client: The client itself, for what may take long although it is answered: artifacts.
+    """
+
+    def __init__(self, client: Any) -> None:
+        """Watch a client."""
+        self.client = client
+        self._asked_at: float | None = None
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long the request under way has had no answer; 0 where there is none."""
+        asked_at = self._asked_at  # the other thread may be answered meanwhile
+        return 0.0 if asked_at is None else time.monotonic() - asked_at
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a method of the client that is watched while it runs."""
+        method = getattr(self.client, name)
+
+        def ask(*arguments: Any, **options: Any) -> Any:
+            self._asked_at = time.monotonic()
+            try:
+                return method(*arguments, **options)
+            finally:
+                self._asked_at = None
+
+        return ask
+
+
 class Projection:
     """One study in one MLflow store.
 
-    Lives in the writer's thread; only `count_unsent`, `is_open` and `stopped` are for other threads.
+    Lives in the writer's thread; only `count_unsent`, `is_open`, `silent_seconds` and `stopped` are for other threads.
     """
 
     def __init__(self, tracking_uri: str, artifact_root: Path | None) -> None:
@@ -143,6 +175,11 @@ class Projection:
         return self._parent is not None
 
     @property
+    def silent_seconds(self) -> float:
+        """How long MLflow has left a request without an answer; 0 where none is under way."""
+        return 0.0 if self._client is None else float(self._client.silent_seconds)
+
+    @property
     def refusals(self) -> int:
         """How often MLflow has refused a trial."""
         return self._refusals.total()
@@ -154,7 +191,7 @@ class Projection:
         if self._client is None:
             from mlflow import MlflowClient
 
-            self._client = MlflowClient(self._tracking_uri)
+            self._client = _WatchedClient(MlflowClient(self._tracking_uri))
         self._experiment_id = self._find_or_create_experiment(record.dataset.name)
         parent = self._find_or_create_parent(record)
         self._read_children(parent)
@@ -181,12 +218,12 @@ class Projection:
         self._changes, self._curve, self._best_tag = StudyChanges(), BestCurve(), ""
 
     def count_unsent(self, record: StudyRecord) -> int:
-        """Return how many trials, finalists and final scores are not in MLflow as the record has them."""
+        """Return how many trainings and final scores are not in MLflow as the record has them."""
         unsent = sum(self._sent.get(child.key) != child.signature for child in started(record))
         return unsent + (record.final is not None and self._sent_final != final_state(record))
 
     def count_ended(self, record: StudyRecord) -> int:
-        """Return how many of a record's ended trials and finalists are in MLflow, whole."""
+        """Return how many of a record's ended trainings are in MLflow, whole."""
         ended = (child for child in started(record) if child.trial.state.is_final)
         return sum(self._sent.get(child.key) == child.signature for child in ended)
 
@@ -373,7 +410,7 @@ class Projection:
         score = _missing(parent, final_metrics(record), now_ms())
         self._log(parent, groups=[score], tags={"automl.best": trial_name(record.final.trial)})
         if has_model(record):
-            write_model(self._client, self._experiment_id, record, parent.run_id)
+            write_model(self._client.client, self._experiment_id, record, parent.run_id)
         self._sent_final = state
 
     def _set_status(self, status: str) -> None:

@@ -44,7 +44,7 @@ class Signature(NamedTuple):
 
 
 class Child(NamedTuple):
-    """A trial or finalist that has begun, with its key, the name of its run, and what of it is to be written."""
+    """A trial, finalist or refit that has begun, with its key, the name of its run, and what of it is to be written."""
 
     key: RunKey
     name: str
@@ -90,7 +90,7 @@ def _clean(path: str) -> str:
 
 
 def started(record: StudyRecord, trials: Iterable[TrialRecord] | None = None) -> Iterator[Child]:
-    """Yield every trial and finalist that has begun; of the trials only those of `trials` where they are given."""
+    """Yield every training that has begun; of the trials only those of `trials` where they are given."""
     for trial in record.trials if trials is None else trials:
         if trial.state is not TrialState.WAITING:
             yield Child(RunKey("trial", trial.number, 0), trial_name(trial.number), trial, _signature(trial))
@@ -100,6 +100,9 @@ def started(record: StudyRecord, trials: Iterable[TrialRecord] | None = None) ->
         if finalist.state is not TrialState.WAITING:
             name = f"finalist-{finalist.number:04d}-{ordinals[finalist.number]}"
             yield Child(RunKey("finalist", finalist.number, finalist.seed), name, finalist, _signature(finalist))
+    if (refit := record.refit) is not None:
+        name = f"refit-{refit.number:04d}"
+        yield Child(RunKey("refit", refit.number, refit.seed), name, refit, _signature(refit))
 
 
 def trial_name(number: int) -> str:
@@ -126,7 +129,7 @@ def key_from_tags(tags: Mapping[str, str]) -> RunKey | None:
     kind = tags.get("automl.kind")
     if kind == "trial":
         return RunKey(kind, int(tags["automl.trial"]), 0)
-    if kind == "finalist":
+    if kind in ("finalist", "refit"):
         return RunKey(kind, int(tags["automl.trial"]), int(tags["automl.seed"]))
     return None
 

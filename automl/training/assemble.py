@@ -13,6 +13,7 @@ from automl.dataset_spec import DatasetSpec
 from automl.errors import SpaceError
 from automl.records import Config, FailureReason
 from automl.search_space import Build
+from automl.training import replicas
 from automl.training.failures import TrialFailure, as_failure, invalid_model
 from automl.training.losses import make_losses
 
@@ -152,7 +153,8 @@ def build_model(build: Build, config: Config, seed: int, spec: DatasetSpec, epoc
         TrialFailure: See `assemble`.
     """
     network = build_network(build, config, seed, spec)
-    return compile_model(network, config, spec, total_steps=steps_until_cap(config, spec.train_rows, epochs))
+    with replicas.scope():
+        return compile_model(network, config, spec, total_steps=steps_until_cap(config, spec.train_rows, epochs))
 
 
 def steps_until_cap(config: Config, rows: int, epochs: int) -> int:
@@ -174,7 +176,8 @@ def build_network(build: Build, config: Config, seed: int, spec: DatasetSpec) ->
     # second) and which Keras's own layers and initialisers do not use.
     random.seed(seed)
     np.random.seed(seed)
-    return _checked(build, config, spec)
+    with replicas.scope():
+        return _checked(build, config, spec)
 
 
 def check_build(build: Build, prepared: PreparedDataset, *, config: Config) -> None:

@@ -21,6 +21,7 @@ from automl.dataset_spec import Task
 from automl.errors import SpaceError
 from automl.records import FailureReason
 from automl.search_space import Build
+from automl.training import replicas
 from automl.training.assemble import DEFAULT_BATCH_SIZE, build_model
 from automl.training.failures import TrialFailure, as_failure
 from automl.training.job import TrialJob
@@ -34,10 +35,10 @@ _EVALUATION_ROWS = 2048  # a batch of evaluation
 
 
 def keras_fit() -> Fit | None:
-    """Return a `fit` that is Keras's own where its backend has no compiled epochs of ours, else None."""
+    """Return a `fit` that is Keras's own where there are no compiled epochs of ours: on torch, on several devices."""
     import keras
 
-    if keras.backend.backend() != "torch":
+    if keras.backend.backend() != "torch" and not replicas.is_mirrored():
         return None
     return lambda model, x, y, **arguments: model.fit(x, y, **arguments)
 

@@ -75,7 +75,7 @@ def test_mlflow_holds_the_tree_of_runs(searched: Searched) -> None:
     runs = {name: (status, tags, params) for name, status, tags, params in json.loads(done.stdout)}
     assert runs["iris-mlp-001"][0] == "FINISHED"
     children = [tags for _, tags, _ in runs.values() if "mlflow.parentRunId" in tags]
-    assert len(children) == 4 + 3  # trials, and one finalist on three seeds
+    assert len(children) == 4 + 3 + 1  # trials, one finalist on three seeds, and the refit
 
 
 def test_status_best_and_report(searched: Searched) -> None:

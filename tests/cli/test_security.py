@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import http.client
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -89,6 +90,35 @@ def test_nothing_is_unpickled_from_a_file() -> None:
     worker = Path(automl.__file__).parent / "executors" / "worker.py"
     calls = [ast.unparse(node) for node in ast.walk(ast.parse(worker.read_text("utf-8"))) if isinstance(node, ast.Call)]
     assert [call for call in calls if call.startswith("_DeferredBuild(")] == ["_DeferredBuild(prepare.build)"]
+
+
+def test_names_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    """A column's name clears the screen, a warning and an error tell of it, and both show it instead."""
+    rows = "".join(f"{row % 7},1,{row % 2}\n" for row in range(60))
+    (tmp_path / "evil.csv").write_text(f"size,\x1b[2Jempty,y\n{rows}", "utf-8")
+    arguments = ["search", "evil.csv", "--target", "y", "--set", "\x1b[2Jempty=1", "--home", "home"]
+    ours, theirs = pty.openpty()
+    ran = subprocess.Popen(
+        [str(Path(sys.executable).with_name("automl")), *arguments], cwd=tmp_path, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    shown = _all_of(ours)
+    assert ran.wait() == 2
+    assert shown.count("\\x1b[2Jempty") == 2
+    assert "\x1b[2J" not in shown
+
+
+def _all_of(terminal: int) -> str:
+    pieces = []
+    while True:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # how a terminal says that nobody writes any more
+            piece = b""
+        if not piece:
+            os.close(terminal)
+            return b"".join(pieces).decode()
+        pieces.append(piece)
 
 
 def test_the_ui_is_served_on_loopback_and_to_its_own_name_only(tmp_path: Path) -> None:

@@ -72,6 +72,18 @@ def test_a_metric_that_is_named_by_a_column_is_no_markup_in_the_table() -> None:
     assert "val_a[/b]_rmse" in capture.get()
 
 
+def test_what_users_named_does_not_steer_the_terminal() -> None:
+    named = replace(study([trial(0, 0.9, config={"layer": "\x1b[2Jdense"})]), objective=Objective("val_\x1b[2J", "max"))
+    console = Console(file=io.StringIO(), force_terminal=True, width=160, height=40)
+    with Live(console=console, transient=True, auto_refresh=False) as live:
+        LiveView(live).show(Scene(record=named, phase="search", note="\x1b[2J"))
+        with console.capture() as capture:
+            console.print(live.renderable)
+    assert capture.get().count("\\x1b[2J") >= 3
+    assert "\x1b[2J" not in capture.get()
+    assert not any("\x1b" in line for line in lines_of((replace(named, name="\x1b[2J"), "search")))
+
+
 def test_a_stream_that_is_no_terminal_gets_lines() -> None:
     with open_view("preparing", io.StringIO()) as view:
         assert isinstance(view, LineView)

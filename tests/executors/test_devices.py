@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from executors.gpus import A100, card, present
 
+from automl.cores import core_count
 from automl.errors import RequestError
 from automl.executors.backends import GPU_MEMORY, backend_environment
-from automl.executors.devices import core_count, plan_slots
+from automl.executors.devices import plan_slots
 from automl.executors.gpus import list_gpus
+from automl.memory import Memory
 
 EIGHT = [card(index) for index in range(8)]
 MIXED = [card(0), card(1, "Tesla T4", "15360", "15100")]
@@ -77,6 +79,17 @@ def test_no_share_of_the_gpus_is_cpus_only() -> None:
     assert len(slots) == core_count()
     assert {slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots} == {""}
     assert str(slots[0]) == "CPU; 1 thread"
+
+
+@pytest.mark.parametrize(("gib", "workers"), [(0.2, 1), (1.9, 1), (2.0, 2), (900.0, core_count())])
+def test_without_gpus_memory_bounds_the_workers_and_they_share_all_cores(
+    monkeypatch: pytest.MonkeyPatch, gib: float, workers: int
+) -> None:
+    free = Memory(limit_bytes=2**40, available_bytes=int(gib * 2**30))
+    monkeypatch.setattr("automl.executors.devices.read_memory", lambda: free)
+    workers = min(workers, core_count())
+    assert [slot.threads for slot in plan_slots(None, 0)] == [core_count() // workers] * workers
+    assert len(plan_slots(3, 0)) == 3  # what is asked for is done
 
 
 @pytest.mark.usefixtures("eight")

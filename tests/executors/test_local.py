@@ -121,11 +121,15 @@ def test_workers_that_cannot_start_are_the_surroundings_fault(tmp_path: Path) ->
     )
     try:
         executor.start()
-        with pytest.raises(SurroundingsError, match=r"die before they are ready.*automl doctor"):
+        executor.log_to(tmp_path / "moved.log")
+        with pytest.raises(SurroundingsError, match=r"die before they are ready.*last words: .+; see.*automl doctor"):
             executor.wait_ready()
     finally:
         executor.close()
     assert not psutil.Process().children()
+    assert not (tmp_path / "workers.log").exists()
+    said = (tmp_path / "moved.log").read_text()
+    assert said.count("PYTHONHOME = ") == 3  # of the one that wrote there before, and of those that replaced it
 
 
 def test_closing_before_the_workers_are_ready_ends_them(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -41,6 +44,35 @@ def test_a_torn_last_line_is_mended_and_the_study_goes_on(create: Callable[..., 
     run(mended, again)
     run(mended, mended.ask())
     assert Study.open(folder, storage=None).record == mended.record
+
+
+def test_the_lock_of_a_killed_driver_is_not_waited_for(create: Callable[..., Study], folder: Path) -> None:
+    create()
+    journal = folder / JOURNAL_NAME
+    lock = journal.with_name("journal.log.lock")
+    lock.symlink_to(journal)
+    os.utime(lock, (0, 0), follow_symlinks=False)
+    started = time.monotonic()
+    run(again := Study.open(folder, storage=None, space=SPACE), again.ask())
+    assert time.monotonic() - started < 10.0  # Optuna waits for 30 seconds
+    assert not lock.is_symlink()
+
+
+def test_a_lock_that_somebody_has_just_taken_is_respected(create: Callable[..., Study], folder: Path) -> None:
+    create()
+    journal = folder / JOURNAL_NAME
+    lock = journal.with_name("journal.log.lock")
+    lock.symlink_to(journal)
+    released: list[float] = []
+
+    def release() -> None:
+        released.append(time.monotonic())
+        lock.unlink()
+
+    timer = threading.Timer(0.5, release)
+    timer.start()
+    Study.open(folder, storage=None, space=SPACE)
+    assert time.monotonic() > released[0]
 
 
 def test_a_driver_killed_while_it_asks_asks_for_that_trial_again(create: Callable[..., Study], folder: Path) -> None:

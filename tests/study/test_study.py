@@ -410,7 +410,7 @@ def test_finalists_and_the_verdict_are_kept_also_when_the_budget_grows(create: C
     assert again.finalist(0, 1) is None
     assert again.record.final == final
 
-    again.rebudget(trials=80, seconds=None)
+    again.revise(trials=80)
     resumed = Study.open(folder, storage=None, space=SPACE)
     assert (resumed.settings.trials, resumed.settings.seconds, resumed.record.final) == (80, None, final)
     assert resumed.finalist(0, 2) is not None
@@ -418,7 +418,14 @@ def test_finalists_and_the_verdict_are_kept_also_when_the_budget_grows(create: C
 
 def test_a_budget_that_nobody_asked_for_gives_way_to_one_that_is(create: Create) -> None:
     default = create(trials=50, seconds=600.0, is_default_budget=True)
-    default.rebudget(trials=60, seconds=None)
+    default.revise(trials=60)
     assert (default.settings.trials, default.settings.seconds) == (60, None)
-    default.rebudget(trials=None, seconds=90.0)
+    default.revise(seconds=90.0)
     assert (default.settings.trials, default.settings.seconds) == (60, 90.0)
+
+
+def test_what_bounds_a_trial_may_change_and_leaves_the_budget_alone(create: Create, folder: Path) -> None:
+    create(trials=50, seconds=600.0, is_default_budget=True).revise(retries=3, trial_timeout_seconds=7.5)
+    settings = Study.open(folder, storage=None, space=SPACE).settings
+    assert (settings.retries, settings.trial_timeout_seconds) == (3, 7.5)
+    assert (settings.trials, settings.seconds, settings.is_default_budget) == (50, 600.0, True)

@@ -36,11 +36,15 @@ def test_a_study_is_a_tree_of_runs(home: Path, client: Any, study: Make, monkeyp
         2, TrialState.FAILED, value=None, best_epoch=None, epochs=(), reason="nan", message="x" * 9000 + "end"
     )
     finalist = trial(1, seed=7)
+    refit = trial(
+        1, seed=9, value=None, best_epoch=None, epochs=(EpochReport(epoch=1, metrics={"loss": 0.4}, seconds=1),)
+    )
     record = study(
         trial(0),
         trial(1),
         failed,
         finalists=(finalist, replace(finalist, seed=8)),
+        refit=refit,
         final=FINAL,
         elapsed_seconds=60,
     )
@@ -82,6 +86,14 @@ def test_a_study_is_a_tree_of_runs(home: Path, client: Any, study: Make, monkeyp
 
     names = [run.info.run_name for run in runs(client, "finalist")]
     assert names == ["finalist-0001-1", "finalist-0001-2"]
+    (refitted,) = runs(client, "refit")
+    assert (refitted.info.run_name, refitted.info.status) == ("refit-0001", "FINISHED")
+    assert [(point.step, point.value) for point in client.get_metric_history(refitted.info.run_id, "loss")] == [
+        (1, 0.4)
+    ]
+    assert "value" not in refitted.data.metrics
+    assert track(home, record) == 0  # another process finds it there
+    assert len(runs(client, "refit")) == 1
     assert not (home / "mlruns").exists()
 
 

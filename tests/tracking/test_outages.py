@@ -187,8 +187,8 @@ tracker.update(StudyRecord(
 ))
 sys.stdin.readline()
 started = time.perf_counter()
-assert tracker.close(timeout_seconds=1) == 1
-assert time.perf_counter() - started < 2
+assert tracker.close(timeout_seconds=60) == 1
+assert time.perf_counter() - started < 9
 """
 
 
@@ -202,7 +202,7 @@ def test_a_request_without_an_answer_does_not_keep_the_driver_from_ending(gate: 
             started = time.monotonic()
             driver.communicate("end\n")
         assert driver.returncode == 0
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 15
 
 
 def test_sync_sends_what_is_missing_once_and_closes_what_a_dead_driver_left(
