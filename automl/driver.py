@@ -141,7 +141,12 @@ class Driver:
         """Return True for a trial that stays one that was running, for the next driver.
 
         What interrupts the driver may end its workers too: a scheduler that ends a whole job.
+
+        Raises:
+            OSError: The disk failed under it, which ends this session: it would fail under the others too.
         """
+        if event.result.reason == FailureReason.DISK:
+            raise OSError(event.result.message)
         died = self._is_pausing and event.result.reason in (FailureReason.CRASHED, FailureReason.INTERRUPTED)
         return died or event.result.state is TrialState.PAUSED
 

@@ -17,9 +17,20 @@ was received and what to do, in one line.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
+
+DISK_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""Error numbers of a disk that cannot take or give what it should: full, a quota's end, broken."""
+
+
+def disk_error(error: BaseException | None) -> OSError | None:
+    """Return what a disk complained of, which libraries may have wrapped; None where something else went wrong."""
+    if error is None or (isinstance(error, OSError) and error.errno in DISK_FAILS):
+        return error
+    return disk_error(error.__cause__ or error.__context__)
 
 
 class AutomlError(Exception):

@@ -28,12 +28,15 @@ def save_final_model(model: Any, prepared: PreparedDataset, folder: Path) -> Non
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    model.save(partial / "model.keras")
-    (partial / "dataset_spec.json").write_text(json.dumps(prepared.spec.to_json(), indent=1) + "\n", "utf-8")
-    _save_for_mlflow(model, prepared, partial / "mlflow")
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(partial, folder)
+    try:
+        model.save(partial / "model.keras")
+        (partial / "dataset_spec.json").write_text(json.dumps(prepared.spec.to_json(), indent=1) + "\n", "utf-8")
+        _save_for_mlflow(model, prepared, partial / "mlflow")
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # half a model would take the room that the study needs
 
 
 def _save_for_mlflow(model: Any, prepared: PreparedDataset, folder: Path) -> None:

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import itertools
 import json
@@ -25,14 +24,13 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from automl.errors import RequestError, SurroundingsError, UnknownNameError
+from automl.errors import DISK_FAILS, RequestError, SurroundingsError, UnknownNameError
 
 _VERSION = 2
 _STAMP = "automl.json"
 _LOCK = "driver.lock"
 WORKER_LOG = ".workers-"
 """How logs of workers are called whose study has no folder yet."""
-_DISK_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -83,7 +81,7 @@ class Home:
             if not os.access(self.studies, os.W_OK):
                 raise PermissionError(13, "Permission denied")
         except OSError as error:
-            kind = SurroundingsError if error.errno in _DISK_FAILS else RequestError
+            kind = SurroundingsError if error.errno in DISK_FAILS else RequestError
             raise kind(
                 f"the home folder {self.path} cannot be written ({error.strerror}): choose another with --home"
             ) from error

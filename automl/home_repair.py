@@ -1,11 +1,11 @@
-"""What is wrong with a home folder, and the repair of what can be repaired without losing a result."""
+"""What is wrong with a home folder or a storage, and the repair of what can be repaired without losing a result."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,21 @@ from pathlib import Path
 from automl.data import PreparedDataset
 from automl.data.prepare import PARTIAL, is_abandoned
 from automl.data.prepared import SPEC_FILE
-from automl.errors import AutomlError, RequestError
+from automl.errors import AutomlError, RequestError, SurroundingsError
 from automl.finalist_plan import weights_path
 from automl.home import WORKER_LOG, Home
 from automl.records import TrialState
-from automl.study.storage import JOURNAL_NAME, mend_torn_line
+from automl.study.storage import (
+    JOURNAL_NAME,
+    mend_torn_line,
+    open_storage,
+    shown_url,
+    sqlite_file,
+    store_failures,
+    stored_names,
+)
 from automl.study.study import Study
+from automl.study_record import StudyRecord
 from automl.training.checkpoint import checkpoint_folder
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
@@ -58,6 +67,38 @@ def repair_home(home: Home) -> list[Finding]:
     for name in home.study_names():
         findings += _looked_at(f"study {name}", _study(home, name))
     return [*findings, *_looked_at("mlflow.db", _mlflow(home))]
+
+
+def check_storage(home: Home, url: str) -> tuple[int, list[Finding]]:
+    """Look at every study in an Optuna storage, and at what this home folder has of them.
+
+    Nothing is written to the storage. Where its list of studies cannot be read, those of the home folder are looked at.
+
+    Returns:
+        How many studies were looked at, and what is wrong.
+
+    Raises:
+        RequestError: The storage cannot be opened.
+        SurroundingsError: It is locked.
+    """
+    file = sqlite_file(url)
+    if file is not None and not file.exists():
+        raise RequestError(f"--storage {url!r}: there is no file {file.absolute()}")  # SQLite would make it
+    with store_failures(f"--storage {shown_url(url)!r}", "once it is well, run it again"):
+        open_storage(Path(), url)
+    findings: list[Finding] = []
+    damage = "" if file is None else _sqlite_damage(file)
+    if damage:
+        findings.append(Finding(where=str(file), meaning=f"the database is damaged ({damage}): bring back a backup"))
+    in_home = [name for name in home.study_names() if not (home.studies / name / JOURNAL_NAME).exists()]
+    try:
+        stored = stored_names(url)
+    except SurroundingsError as error:
+        findings.append(Finding(where="storage", meaning=str(error)))
+        stored = in_home
+    for name in sorted({*stored, *in_home}):
+        findings += _looked_at(f"study {name}", _stored_study(home, name, stored, url))
+    return len(stored), findings
 
 
 def _looked_at(where: str, findings: Iterator[Finding]) -> Iterator[Finding]:
@@ -100,25 +141,39 @@ def _dataset(folder: Path) -> Iterator[Finding]:
 
 
 def _study(home: Home, name: str) -> Iterator[Finding]:
-    folder = home.study_folder(name)
-    if not (folder / JOURNAL_NAME).exists():  # its trials are in a --storage
+    journal = home.study_folder(name) / JOURNAL_NAME
+    if not journal.exists():  # its trials are in a --storage
         return
     try:
         with home.driving(name):
-            yield from _idle_study(folder)
+            cut = mend_torn_line(journal)
+            if cut:
+                meaning = "the journal's last line was torn by a crash"
+                yield Finding(where=f"study {name}", meaning=meaning, done=f"{cut} bytes cut, all before them is kept")
+            yield from _idle_study(journal.parent, storage=None)
     except RequestError:  # it is being searched: its driver sees to it
         return
 
 
-def _idle_study(folder: Path) -> Iterator[Finding]:
-    cut = mend_torn_line(folder / JOURNAL_NAME)
-    if cut:
-        meaning = "the journal's last line was torn by a crash"
-        yield Finding(where=f"study {folder.name}", meaning=meaning, done=f"{cut} bytes cut, all before them is kept")
+def _stored_study(home: Home, name: str, stored: Collection[str], storage: str) -> Iterator[Finding]:
+    folder = home.studies / name
+    if not folder.is_dir():  # the folder is another home's
+        yield from _records(folder, storage)
+        return
     try:
-        record = Study.open(folder, storage=None).record
-    except AutomlError as error:
-        yield Finding(where=f"study {folder.name}", meaning=str(error))
+        with home.driving(name):
+            if name in stored:
+                yield from _idle_study(folder, storage)
+            else:
+                meaning = "its trials are neither in a journal nor in this --storage"
+                yield Finding(where=f"study {name}", meaning=meaning)
+    except RequestError:  # as above
+        return
+
+
+def _idle_study(folder: Path, storage: str | None) -> Iterator[Finding]:
+    record = yield from _records(folder, storage)
+    if record is None:
         return
     is_running = record.count(TrialState.RUNNING) > 0  # a larger budget was interrupted: its checkpoints are needed
     if is_running or record.final is None or record.final.judged_trials < len(record.ranked):
@@ -130,17 +185,46 @@ def _idle_study(folder: Path) -> Iterator[Finding]:
             yield Finding(where=f"study {folder.name}", meaning=meaning, done="deleted, nothing needs them")
 
 
+def _records(folder: Path, storage: str | None) -> Generator[Finding, None, StudyRecord | None]:
+    """Yield what is wrong with a study's records, and return them; None where they are not whole."""
+    where = f"study {folder.name}"
+    try:
+        record = Study.open(folder, storage=storage).record
+    except AutomlError as error:
+        if folder.is_dir() or isinstance(error, SurroundingsError):  # or else it may be another program's
+            yield Finding(where=where, meaning=str(error))
+        return None
+    lost = list(_lost(record))
+    yield from (Finding(where=where, meaning=meaning) for meaning in lost)
+    return None if lost else record
+
+
+def _lost(record: StudyRecord) -> Iterator[str]:
+    """Yield what a study's records speak of, or must have had, and lack."""
+    for trial in (*record.trials, *record.finalists):
+        known = {report.epoch for report in trial.epochs}
+        missing = set(range(1, max(known, default=0))) - known
+        if missing:
+            yield f"trial {trial.number} has lost its epochs {', '.join(map(str, sorted(missing)))}"
+    if record.final is not None and all(trial.number != record.final.trial for trial in record.trials):
+        yield f"its winner, trial {record.final.trial}, is not among its trials"
+
+
 def _mlflow(home: Home) -> Iterator[Finding]:
     path = home.path / "mlflow.db"
+    damage = _sqlite_damage(path)
+    if damage:
+        advice = "move it away, and send the studies again by automl sync --all"
+        yield Finding(where=path.name, meaning=f"MLflow's store is damaged ({damage}): {advice}")
+
+
+def _sqlite_damage(path: Path) -> str:
+    """Return what SQLite finds wrong with a file; empty where that is nothing, or there is no file."""
     if not path.exists():
-        return
+        return ""
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as store:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as store:
             (verdict,) = store.execute("PRAGMA integrity_check(1)").fetchone()
     except sqlite3.Error as error:
         verdict = str(error)
-    if verdict != "ok":
-        meaning = (
-            f"MLflow's store is damaged ({verdict}): move it away, and send the studies again by automl sync --all"
-        )
-        yield Finding(where=path.name, meaning=" ".join(meaning.split()))
+    return "" if verdict == "ok" else " ".join(verdict.split())

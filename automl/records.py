@@ -48,6 +48,7 @@ class FailureReason(StrEnum):
     CRASHED = "crashed"  # training raised an error, or its process died
     INVALID_MODEL = "invalid_model"  # the config gives no model that could be trained
     DATA = "data"  # the prepared dataset cannot be read
+    DISK = "disk"  # what it has to write has no room, or the disk is broken: it ends the search instead of the trial
     INTERRUPTED = "interrupted"  # somebody told its process to end
     DUPLICATE = "duplicate"
 

@@ -10,18 +10,23 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 
 from automl.data import PreparedDataset, load
 from automl.data.prepare import prepare
+from automl.errors import SurroundingsError
 from automl.home import Home
-from automl.home_repair import Finding, repair_home
+from automl.home_repair import Finding, check_storage, repair_home
 from automl.objective import Objective
 from automl.parameters import Int
 from automl.records import EpochReport, FinalScore, TrialResult, TrialState
 from automl.search_space import SearchSpace
 from automl.settings import SearchSettings
+from automl.study.storage import stored_names
 from automl.study.study import Study
+
+_SPACE = SearchSpace("made", [Int("units", 1, 9)], print)
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +45,20 @@ def home(tmp_path: Path) -> Home:
 def make(home: Home, prepared: PreparedDataset) -> Callable[..., Path]:
     """Return a function that makes a study of a trial, finished or not, and gives its folder."""
 
-    def made(name: str, *, is_finished: bool = False) -> Path:
+    def made(name: str, *, is_finished: bool = False, storage: str | None = None) -> Path:
         folder = home.new_study_folder(name, "")
         study = Study.create(
             folder,
-            storage=None,
-            space=SearchSpace("made", [Int("units", 1, 9)], print),
+            storage=storage,
+            space=_SPACE,
             spec=replace(prepared.spec, name=name),
             objective=Objective("val_accuracy", "max"),
             settings=SearchSettings(trials=1, seconds=None),
         )
         trial = study.ask()
         assert trial is not None
-        study.report(trial.number, EpochReport(epoch=1, metrics={"val_accuracy": 0.8}, seconds=1))
+        for epoch in (1, 2, 3):
+            study.report(trial.number, EpochReport(epoch=epoch, metrics={"val_accuracy": 0.8}, seconds=1))
         study.tell(trial.number, TrialResult(state=TrialState.COMPLETE, reason="epochs"))
         if is_finished:
             scores = {"accuracy": 0.7}
@@ -110,10 +116,18 @@ def test_what_an_ended_search_left_over_goes(home: Home, make: Callable[..., Pat
     assert Study.open(folder, storage=None).record.final is not None
 
 
+def test_what_a_study_needs_that_has_lost_its_winner_stays(home: Home, make: Callable[..., Path]) -> None:
+    folder = make("lost", is_finished=True)
+    final = Study.open(folder, storage=None).record.final
+    assert final is not None
+    Study.open(folder, storage=None, space=_SPACE).keep_final(replace(final, trial=7))
+    assert lines(repair_home(home)) == ["study lost: its winner, trial 7, is not among its trials; left alone"]
+    assert (folder / "finalists").exists()
+
+
 def test_checkpoints_of_a_larger_budget_that_was_interrupted_stay(home: Home, make: Callable[..., Path]) -> None:
     folder = make("extended", is_finished=True)
-    space = SearchSpace("made", [Int("units", 1, 9)], print)
-    assert Study.open(folder, storage=None, space=space).ask() is not None
+    assert Study.open(folder, storage=None, space=_SPACE).ask() is not None
     assert repair_home(home) == []
     assert (folder / "checkpoints").exists()
 
@@ -177,3 +191,81 @@ def test_a_damaged_mlflow_store_is_named_and_left(home: Home) -> None:
     assert (finding.where, finding.done) == ("mlflow.db", "")
     assert "automl sync --all" in finding.meaning
     assert store.read_bytes() == content
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "studies.db"
+
+
+def _execute(database: Path, statement: str) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute(statement).rowcount == 1
+        connection.commit()
+
+
+def test_a_sound_storage_has_no_findings_and_ended_searches_are_tidied(
+    home: Home, make: Callable[..., Path], database: Path
+) -> None:
+    url = f"sqlite:///{database}"
+    make("journaled")
+    opened = make("open", storage=url)
+    with home.driving("open"):
+        assert check_storage(home, url) == (1, [])
+    assert check_storage(home, url) == (1, [])
+    assert (opened / "finalists").exists()
+    done = make("done", is_finished=True, storage=url)
+    optuna.create_study(storage=url, study_name="another program's")
+    count, findings = check_storage(home, url)
+    assert (count, [finding.done for finding in findings]) == (3, ["deleted, nothing needs them"] * 2)
+    assert not (done / "finalists").exists()
+    assert Study.open(done, storage=url).record.final is not None
+
+
+def test_what_a_storage_has_lost_is_named_and_left(home: Home, make: Callable[..., Path], database: Path) -> None:
+    url = f"sqlite:///{database}"
+    for name in ("attribute", "elsewhere", "epoch"):
+        make(name, storage=url)
+    of = "study_id = (SELECT study_id FROM studies WHERE study_name = '{}')"
+    trial = f"trial_id = (SELECT trial_id FROM trials WHERE {of.format('epoch')} AND number = 0)"
+    _execute(database, f"DELETE FROM trial_user_attributes WHERE key = 'epoch:2' AND {trial}")
+    attribute = f"key = 'objective' AND {of.format('attribute')}"
+    _execute(database, f"DELETE FROM study_user_attributes WHERE {attribute}")
+    shutil.rmtree(home.studies / "elsewhere")
+    (home.studies / "nowhere").mkdir()
+    content = database.read_bytes()
+    count, findings = check_storage(home, url)
+    assert database.read_bytes() == content
+    assert count == 3
+    assert lines(findings) == [
+        "study attribute: the records of study 'attribute' are damaged (KeyError: 'objective'); left alone",
+        "study epoch: trial 0 has lost its epochs 2; left alone",
+        "study nowhere: its trials are neither in a journal nor in this --storage; left alone",
+    ]
+
+
+def test_a_study_that_cannot_be_read_hides_no_other_of_the_home(
+    home: Home, make: Callable[..., Path], database: Path
+) -> None:
+    url = f"sqlite:///{database}"
+    make("journaled")
+    for name in ("sound", "torn"):
+        make(name, storage=url, is_finished=True)
+    torn = "key = 'dataset' AND study_id = (SELECT study_id FROM studies WHERE study_name = 'torn')"
+    _execute(database, f"UPDATE study_user_attributes SET value_json = substr(value_json, 1, 9) WHERE {torn}")
+    count, findings = check_storage(home, url)
+    assert count == 2
+    assert [finding.where for finding in findings] == ["storage", "study sound", "study sound", "study torn"]
+    assert [bool(finding.done) for finding in findings] == [False, True, True, False]
+    with pytest.raises(SurroundingsError, match="is damaged"):
+        stored_names(url)
+
+
+def test_a_storage_that_is_locked_is_the_surroundings_fault(
+    home: Home, make: Callable[..., Path], database: Path
+) -> None:
+    make("made", storage=f"sqlite:///{database}")
+    with closing(sqlite3.connect(database)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(SurroundingsError, match="database is locked"):
+            check_storage(home, f"sqlite:///{database}?timeout=0.1")

@@ -56,7 +56,7 @@ def _fail_with(executor: ScriptedExecutor, reason: str) -> bool:
 
 
 @pytest.mark.parametrize("slots", [1, 3])
-@pytest.mark.parametrize("reason", [one for one in FailureReason if one is not FailureReason.DUPLICATE])
+@pytest.mark.parametrize("reason", sorted({*FailureReason} - {FailureReason.DUPLICATE, FailureReason.DISK}))
 def test_it_ends_early_where_the_first_trials_all_fail_alike(drive: Drive, reason: str, slots: int) -> None:
     failure = TrialResult(state=TrialState.FAILED, reason=reason, message="Traceback\nOops: what was said")
     driver = drive(trials=100, script={"fails": lambda job: True, "failure": failure, "slot_count": slots})
@@ -67,6 +67,16 @@ def test_it_ends_early_where_the_first_trials_all_fail_alike(drive: Drive, reaso
     assert message.startswith(f"the first {driver.study.failed} trials all failed as {reason}: Oops: what was said; ")
     assert "\n" not in message
     assert len(message.rpartition("; ")[2]) > 20  # what to do
+
+
+def test_a_disk_that_fails_under_a_trial_ends_the_session_and_the_trial_goes_on_in_the_next(drive: Drive) -> None:
+    full = TrialResult(state=TrialState.FAILED, reason="disk", message="No space left on device")
+    driver = drive(trials=3, script={"fails": lambda job: job.number == 1, "failure": full})
+    with pytest.raises(OSError, match="No space left on device"):
+        driver.run()
+    assert [trial.state for trial in driver.study.record.trials] == [TrialState.COMPLETE, TrialState.RUNNING]
+    record = driver.reopen().run()
+    assert [trial.state for trial in record.trials] == [TrialState.COMPLETE] * 3
 
 
 def test_one_trial_that_goes_well_is_hope_enough(drive: Drive) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from automl.cli.options import Common, WorkerCount, common_options, text_table
-from automl.errors import AutomlError, RequestError
+from automl.errors import AutomlError, RequestError, SurroundingsError
 
 # No telemetry, and no job runners: they serve evaluations of language models, in nine processes of 240 MB.
 _SERVER = {
@@ -102,15 +102,17 @@ def _check_port(host: str, port: int) -> None:
 @click.option("--gpus-per-trial", type=float, metavar="F", help="Share of a GPU (0.5), or GPUs, a trial.")
 @common_options
 def doctor(common: Common, workers: int | str, gpus_per_trial: float | None) -> None:
-    """Check the machine, the packages, the home folder and that a worker starts.
+    """Check the machine, the packages, the home folder, the studies in --storage, and that a worker starts.
 
     What is damaged in the home folder is repaired where that loses no result, and named where it is left alone.
     """
+    storage = _storage(common)  # first: where it is a wrong request, nothing is done
     checks = [
         ("python", True, sys.version.split()[0]),
         *(_package(name) for name in _PACKAGES),
         *_machine(None if workers == "auto" else int(workers), gpus_per_trial),
         *_home(common),
+        *storage,
         _worker(),
     ]
     common.give(
@@ -163,6 +165,21 @@ def _home(common: Common) -> list[tuple[str, bool, str]]:
     free = shutil.disk_usage(common.home.path).free / 2**30
     summary = f"{common.home.path}, {len(common.home.study_names())} studies, {free:.1f} GiB free"
     return [("home", True, summary), *(("repair", bool(one.done), str(one)) for one in findings)]
+
+
+def _storage(common: Common) -> list[tuple[str, bool, str]]:
+    """Check the storage; one that cannot be opened is a wrong request, and ends the command with that."""
+    if common.storage is None:
+        return []
+    from automl.home_repair import check_storage
+    from automl.study.storage import shown_url
+
+    try:
+        count, findings = check_storage(common.home, common.storage)
+    except SurroundingsError as error:
+        return [("storage", False, str(error))]
+    summary = f"{shown_url(common.storage)}, {count} studies"
+    return [("storage", True, summary), *(("repair", bool(one.done), str(one)) for one in findings)]
 
 
 def _worker() -> tuple[str, bool, str]:

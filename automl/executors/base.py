@@ -85,6 +85,7 @@ class Executor(Protocol):
 
         Raises:
             AutomlError: What the function raised of our own errors, or `SurroundingsError` where the worker died.
+            OSError: The disk is full or broken.
         """
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from automl.errors import AutomlError, SurroundingsError
+from automl.errors import AutomlError, SurroundingsError, disk_error
 from automl.executors.backends import TENSORFLOW
 from automl.executors.base import Ended, Event, Reported, T
 from automl.executors.carried_files import CarriedFiles, collect_files, place_files
@@ -455,10 +455,12 @@ def _check_versions(answer: Prepared) -> None:
         raise SurroundingsError(f"node {answer.node} of the Ray cluster has {told}: install the same versions there")
 
 
-def _own_error(error: RayTaskError) -> AutomlError:
-    """Return what an actor's method raised, as an error of ours."""
+def _own_error(error: RayTaskError) -> AutomlError | OSError:
+    """Return what an actor's method raised, as an error of ours or of a disk."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, AutomlError):
+        return cause
+    if isinstance(cause, OSError) and disk_error(cause) is not None:
         return cause
     return SurroundingsError(f"an actor on the Ray cluster failed: {_first_line(cause or error)}")
 

@@ -30,7 +30,7 @@ import cloudpickle
 import psutil
 
 from automl.data import PreparedDataset
-from automl.errors import AutomlError, SurroundingsError
+from automl.errors import AutomlError, SurroundingsError, disk_error
 from automl.executors.backends import GPU_MEMORY
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
 from automl.memory import held_bytes
@@ -192,6 +192,9 @@ def _call(function: str, build: Build, data: PreparedDataset, arguments: Mapping
     except AutomlError as error:
         return Returned(error=error)
     except Exception as error:  # noqa: BLE001 - the border: what a call raises is told to the driver
+        disk = disk_error(error)
+        if disk is not None:  # no room for a log either; the driver knows what to do
+            return Returned(error=disk)
         last = "".join(traceback.format_exception(error)).strip()
         print(last, file=sys.stderr, flush=True)  # noqa: T201 - the worker's log
         return Returned(error=SurroundingsError(f"{name} failed in a worker: {type(error).__name__}: {error}"))

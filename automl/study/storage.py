@@ -12,7 +12,8 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalStorage
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from automl.errors import RequestError, SurroundingsError
 from automl.study.journal import DriverStorage
@@ -70,7 +71,7 @@ def open_storage(folder: Path, url: str | None, *, read_only: bool = False) -> B
             return optuna.storages.get_storage(url)
         except Exception as error:
             kind = SurroundingsError if _is_busy(error) else RequestError
-            raise kind(f"--storage {url!r} cannot be opened: {_reason(error)}") from error
+            raise kind(f"--storage {shown_url(url)!r} cannot be opened: {_reason(error)}") from error
     path = folder / JOURNAL_NAME
     if read_only and not path.exists():
         raise RequestError(f"{folder} holds no study ({JOURNAL_NAME} is missing); was it searched with --storage?")
@@ -124,13 +125,52 @@ def _drop_stale_lock(path: Path) -> None:
             lock.unlink()
 
 
+def sqlite_file(url: str) -> Path | None:
+    """Return the file of an SQLite database; None for any other URL.
+
+    Example:
+        >>> sqlite_file("sqlite:///studies.db?timeout=60"), sqlite_file("postgresql://host/studies")
+        (PosixPath('studies.db'), None)
+    """
+    address = _parsed(url)
+    if address is None or address.get_backend_name() != "sqlite":
+        return None
+    name = address.database or ""
+    return None if name.startswith(("file:", ":memory:")) or not name else Path(name)
+
+
+def shown_url(url: str) -> str:
+    """Return a storage URL as it may be shown: without its password.
+
+    Example:
+        >>> shown_url("postgresql://me:secret@host/studies")
+        'postgresql://me:***@host/studies'
+    """
+    address = _parsed(url)
+    return url if address is None or address.password is None else address.render_as_string(hide_password=True)
+
+
+def _parsed(url: str) -> URL | None:
+    """Return the parts of a URL; None where it has none, which is told when it is opened."""
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+
+
 def stored_names(url: str) -> list[str]:
     """Return the names of every study in an Optuna storage.
 
     Raises:
         RequestError: The URL cannot be opened.
+        SurroundingsError: The database is locked, or what it says of a study is damaged.
     """
-    return optuna.get_all_study_names(open_storage(Path(), url))
+    storage = open_storage(Path(), url)
+    try:
+        return optuna.get_all_study_names(storage)
+    except ValueError as error:  # Optuna reads what is said of every study, to name them
+        where = f"a study in --storage {shown_url(url)!r}"
+        raise SurroundingsError(f"{where} is damaged ({_reason(error)}); see: automl doctor") from error
 
 
 def delete_stored(name: str, url: str) -> None:
@@ -142,4 +182,4 @@ def delete_stored(name: str, url: str) -> None:
     try:
         optuna.delete_study(study_name=name, storage=open_storage(Path(), url))
     except KeyError as error:
-        raise RequestError(f"the storage {url!r} holds no study {name!r}") from error
+        raise RequestError(f"the storage {shown_url(url)!r} holds no study {name!r}") from error

@@ -17,7 +17,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial
 
 from automl.dataset_spec import DatasetSpec
-from automl.errors import RequestError
+from automl.errors import RequestError, SurroundingsError
 from automl.objective import Objective
 from automl.records import (
     Config,
@@ -164,10 +164,14 @@ class Study:
 
         Raises:
             RequestError: There is no such study, or the space is not the one it was created with.
-            SurroundingsError: The disk or the database failed, or the journal is damaged.
+            SurroundingsError: The disk or the database failed, or what they hold is damaged.
         """
-        with store_failures(f"the store of study {folder.name!r}", "see: automl doctor"):
-            return cls._open(folder, storage, space)
+        try:
+            with store_failures(f"the store of study {folder.name!r}", "see: automl doctor"):
+                return cls._open(folder, storage, space)
+        except (ValueError, KeyError, TypeError) as error:  # what records raise that are not what was written
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise SurroundingsError(f"the records of study {folder.name!r} are damaged ({reason})") from error
 
     @classmethod
     def _open(cls, folder: Path, storage: str | None, space: SearchSpace | None) -> Study:
@@ -321,8 +325,9 @@ class Study:
     def keep_finalist(self, number: int, repeat: int, record: TrialRecord) -> None:
         """Keep one re-training of a top config."""
         name = f"finalist:{number:06d}:{repeat:02d}"
-        self._finalists[name] = self._with_value(record)
-        self._optuna.set_user_attr(name, self._finalists[name].to_json())
+        record = self._with_value(record)
+        self._optuna.set_user_attr(name, record.to_json())
+        self._finalists[name] = record
 
     def finalist(self, number: int, repeat: int) -> TrialRecord | None:
         """Return a re-training that was kept, or None."""
@@ -330,13 +335,13 @@ class Study:
 
     def keep_refit(self, record: TrialRecord) -> None:
         """Keep the winner's training on all rows that are not sealed."""
-        self._refit = record
         self._optuna.set_user_attr("refit", record.to_json())
+        self._refit = record
 
     def keep_final(self, final: FinalScore) -> None:
         """Keep the sealed test's verdict."""
-        self._final = final
         self._optuna.set_user_attr("final", final.to_json())
+        self._final = final
 
     def _new_record(self, proposal: Proposal) -> TrialRecord:
         trial, config = proposal

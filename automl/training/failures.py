@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 
+from automl.errors import disk_error
 from automl.records import FailureReason
 
 _MESSAGE_LINES = 12  # enough to see the user's own frame and the error
@@ -38,6 +39,9 @@ def as_failure(error: Exception, otherwise: FailureReason) -> TrialFailure:
     """Map any exception to a typed failure; what is not recognised becomes `otherwise`."""
     if isinstance(error, TrialFailure):
         return error
+    disk = disk_error(error)
+    if disk is not None:
+        return TrialFailure(FailureReason.DISK, ": ".join(map(str, filter(None, [disk.strerror, disk.filename]))))
     lines = "".join(traceback.format_exception(error)).strip().splitlines()
     reason = FailureReason.OOM if _is_exhausted(error) else otherwise
     return TrialFailure(reason, "\n".join(lines[-_MESSAGE_LINES:]))

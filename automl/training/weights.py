@@ -26,8 +26,11 @@ def save_arrays(arrays: Sequence[Array], path: Path) -> None:
     """Write arrays in their order."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, *arrays)
-    os.replace(temporary, path)
+    try:
+        np.savez(temporary, *arrays)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # half a file would take the room that the study needs
 
 
 def load_arrays(path: Path) -> list[Array]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import http.client
 import os
 import pty
-import re
 import signal
 import socket
 import subprocess
@@ -21,19 +21,75 @@ import automl
 _PACKAGES = [Path(automl.__file__).parent.parent / name for name in ("automl", "dashboards", "search_spaces")]
 
 
+_PICKLES = ("pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal")
+_READERS = ("load", "loads", "open", "Unpickler")
+_FROM_THE_PIPE = ("automl/executors/worker.py", "cloudpickle.loads(self._pickled)")
+
+
+def _what_may_unpickle(code: str) -> list[str]:
+    """Return the calls that may run what they read, and imports that would hide such a call."""
+    return [ast.unparse(node) for node in ast.walk(ast.parse(code)) if _may_unpickle(node)]
+
+
+def _may_unpickle(node: ast.AST) -> bool:
+    match node:
+        case ast.ImportFrom(module=module, names=names):
+            return module in _PICKLES and any(one.name in _READERS for one in names)
+        case ast.Import(names=names):
+            return any(one.name in _PICKLES and one.asname for one in names)
+        case ast.Call(func=ast.Attribute(value=owner, attr=name), keywords=keywords):
+            options = {one.arg: ast.unparse(one.value) for one in keywords}
+            return _reads_unsafely(ast.unparse(owner), name, options)
+    return False
+
+
+def _reads_unsafely(owner: str, name: str, options: dict[str | None, str]) -> bool:
+    if owner in ("np", "numpy") and name == "load":
+        return options.get("allow_pickle") != "False"
+    if name == "load_model":
+        return options.get("safe_mode") != "True"
+    return (
+        (owner in _PICKLES and name in _READERS)
+        or (owner == "yaml" and name.removesuffix("_all") in ("load", "full_load", "unsafe_load"))
+        or (owner == "torch" and name == "load")
+        or name == "read_pickle"
+        or options.get("allow_pickle") == "True"
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "pickle.load(file)",
+        "cloudpickle.loads(content)",
+        "pickle.Unpickler(file)",
+        "from pickle import loads",
+        "import cloudpickle as safe",
+        "shelve.open(path)",
+        "np.load(path)",
+        "numpy.load(path, mmap_mode='r', allow_pickle=True)",
+        "keras.saving.load_model(path, compile=False)",
+        "yaml.load(text, Loader)",
+        "pd.read_pickle(path)",
+        "torch.load(path)",
+    ],
+)
+def test_what_unpickles_is_seen(code: str) -> None:
+    assert _what_may_unpickle(code) == [code]
+
+
 def test_nothing_is_unpickled_from_a_file() -> None:
-    """Of the ways to do so none is in our code, but for the worker's pipe."""
-    found = set()
-    for path in (one for package in _PACKAGES for one in package.rglob("*.py")):
-        code = path.read_text("utf-8")
-        dangerous = re.findall(
-            r"pickle\.loads?\(.*|joblib|shelve|allow_pickle=True|yaml\.(?:unsafe_|full_)?load\(", code
-        )
-        unsafe = [call for call in re.findall(r"np\.load\(.*", code) if "allow_pickle=False" not in call]
-        models = re.findall(r"saving\.load_model\(.*", code)
-        unsafe += [call for call in models if "safe_mode=True" not in call]
-        found |= {(path.name, call) for call in dangerous + unsafe}
-    assert found == {("worker.py", "pickle.loads(self._pickled)")}
+    """Nothing of ours reads so, but the builder that the driver sends through the worker's pipe."""
+    found = {
+        (str(path.relative_to(package.parent)), what)
+        for package in _PACKAGES
+        for path in package.rglob("*.py")
+        for what in _what_may_unpickle(path.read_text("utf-8"))
+    }
+    assert found == {_FROM_THE_PIPE}
+    worker = Path(automl.__file__).parent / "executors" / "worker.py"
+    calls = [ast.unparse(node) for node in ast.walk(ast.parse(worker.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    assert [call for call in calls if call.startswith("_DeferredBuild(")] == ["_DeferredBuild(prepare.build)"]
 
 
 def test_names_do_not_steer_the_terminal(tmp_path: Path) -> None:

@@ -1,26 +1,31 @@
-"""A disk that is full and one that cannot be written, for real: a small file system in memory."""
+"""A disk that is full, one that cannot be written, and a database that is locked, for real: a file system in memory."""
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from command import run_automl
 
 import automl as automl_package
+from automl.driver import Progress
+from automl.errors import SurroundingsError
 from automl.records import TrialState
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder of its own file system, of two megabytes; as `home` the command uses it."""
+    """A folder of its own file system, of twelve megabytes; as `home` the command uses it."""
     disk = tmp_path / "home"
     disk.mkdir()
-    if _mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)):
+    if _mount("-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)):
         pytest.skip("mounting a file system in memory is not allowed here")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
@@ -30,7 +35,8 @@ def _mount(*arguments: str) -> int:
     return subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode
 
 
-def _fill(path: Path) -> None:
+def _fill(path: Path, *, leave: int = 0) -> None:
+    """Take what room a disk has, but for some bytes."""
     with path.open("wb", buffering=0) as file:
         for size in (2**16, 2**8, 1):
             try:
@@ -38,23 +44,31 @@ def _fill(path: Path) -> None:
                     file.write(bytes(size))
             except OSError:
                 continue
+        file.truncate(file.tell() - leave)
 
 
-def test_a_full_disk_ends_the_search_in_one_line_and_it_goes_on_later(small_disk: Path, tmp_path: Path) -> None:
-    command = [str(Path(sys.executable).with_name("automl")), "search", "iris", "--trials", "40", "--workers", "1"]
-    command += ["--name", "full", "--finalists", "0", "--no-mlflow", "--scheduler", "none", "--epochs", "6"]
+def _end_of_search(options: list[str], home: Path, spoil: Callable[[], object]) -> str:
+    """Search iris, spoil something when the first trial has ended, and return the one line that this ends with."""
+    command = [str(Path(sys.executable).with_name("automl")), "search", "iris", *options]
+    command += ["--workers", "1", "--no-mlflow", "--scheduler", "none", "--epochs", "6"]
     with subprocess.Popen(
-        command, env={**os.environ, "AUTOML_HOME": str(small_disk)}, stderr=subprocess.PIPE, text=True
+        command, env={**os.environ, "AUTOML_HOME": str(home)}, stderr=subprocess.PIPE, text=True
     ) as search:
         assert search.stderr is not None
         for line in search.stderr:
             if line.startswith("trial 0"):
-                _fill(small_disk / "ballast")
+                spoil()
                 break
         rest = search.stderr.read()
         assert search.wait(60) == 3, rest
-    *_, last = rest.splitlines()
     assert "Traceback" not in rest
+    return rest.splitlines()[-1]
+
+
+def test_a_full_disk_ends_the_search_in_one_line_and_it_goes_on_later(small_disk: Path, tmp_path: Path) -> None:
+    last = _end_of_search(
+        ["--trials", "40", "--finalists", "0", "--name", "full"], small_disk, lambda: _fill(small_disk / "ballast")
+    )
     assert last.startswith("automl: the store failed (No space left on device")
     assert last.endswith("go on with: automl resume full")
     refused = run_automl(["search", "wine", "--no-mlflow", "--workers", "1"], cwd=tmp_path)
@@ -82,3 +96,66 @@ def test_a_full_disk_ends_the_search_in_one_line_and_it_goes_on_later(small_disk
         ran = run_automl(arguments, cwd=tmp_path)
         assert (ran.code, ran.err.count("\n")) == (code, int(code > 0)), (arguments, ran.err)
         assert code == 0 or "Read-only file system" in ran.err or "cannot be written" in ran.err
+
+
+def test_a_disk_that_fills_under_the_finalists_and_under_the_final_model_loses_nothing(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    ballast, study = small_disk / "ballast", small_disk / "studies" / "full"
+    wide = ["--set", "hidden=2", "--set", "units=512"]  # a megabyte of weights; the journal needs a few kilobytes
+    last = _end_of_search(
+        ["--trials", "2", "--finalists", "1", "--name", "full", *wide],
+        small_disk,
+        lambda: _fill(ballast, leave=300_000),
+    )
+    assert last.startswith("automl: the store failed (No space left on device")
+    assert last.endswith("go on with: automl resume full")
+    searched = automl_package.load_result("full", home=small_disk).record
+    assert [trial.state for trial in searched.trials] == [TrialState.COMPLETE] * 2
+    assert searched.finalists == ()
+    assert list((study / "finalists").iterdir()) == []
+
+    ballast.unlink()
+
+    def fill_before_the_model_is_saved(progress: Progress) -> None:
+        if progress.phase == "test":
+            _fill(ballast, leave=300_000)
+
+    with pytest.raises(SurroundingsError, match=r"No space left on device.*go on with: automl resume full") as caught:
+        automl_package.resume("full", home=small_disk, progress=fill_before_the_model_is_saved)
+    assert "\n" not in str(caught.value)
+    trained = automl_package.load_result("full", home=small_disk).record
+    assert trained.trials == searched.trials
+    assert (len(trained.finalists), trained.refit is not None, trained.final) == (3, True, None)
+    assert not list(study.glob("model*"))
+
+    ballast.unlink()
+    ran = run_automl(["resume", "full"], cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    result = automl_package.load_result("full", home=small_disk)
+    assert result.record.finalists == trained.finalists
+    assert result.record.refit == trained.refit
+    assert result.record.final is not None
+    with zipfile.ZipFile(result.model_path) as model:
+        assert model.testzip() is None
+    assert not (study / "finalists").exists()
+
+
+def test_a_database_that_is_locked_under_a_search_loses_nothing(tmp_path: Path) -> None:
+    database = tmp_path / "studies.db"
+    url = f"sqlite:///{database}?timeout=0.5"
+    with closing(sqlite3.connect(database, timeout=30)) as other:
+        last = _end_of_search(
+            ["--trials", "40", "--finalists", "0", "--name", "locked", "--storage", url],
+            tmp_path / "home",
+            lambda: other.execute("BEGIN EXCLUSIVE"),
+        )
+        assert last.startswith("automl: the store failed (database is locked)")
+        assert "go on with: automl resume locked" in last
+    before = automl_package.load_result("locked", home=tmp_path / "home", storage=url).trials
+    done = len([trial for trial in before if trial.state.is_final])
+    ran = run_automl(["resume", "locked", "--trials", str(done + 2), "--storage", url], cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    after = automl_package.load_result("locked", home=tmp_path / "home", storage=url).trials
+    assert [trial.state for trial in after] == [TrialState.COMPLETE] * (done + 2)
+    assert after[:done] == before[:done]

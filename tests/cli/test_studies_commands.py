@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,39 @@ def test_doctor_says_what_fails(automl: Run, tmp_path: Path) -> None:
     assert ran.code == 3
     (failed,) = [check for check in json.loads(ran.out) if not check["ok"]]
     assert failed["check"] == "home"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///missing.db", "sqlite:////no/such/folder/studies.db", "nonsense://here"])
+def test_doctor_refuses_a_storage_that_cannot_be_opened(automl: Run, tmp_path: Path, url: str) -> None:
+    ran = automl("doctor", "--storage", url)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1), ran.err
+    assert url in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_looks_at_the_studies_of_a_storage(automl: Run, tmp_path: Path) -> None:
+    database = tmp_path / "studies.db"
+    url = f"sqlite:///{database}"
+    home = Home(tmp_path / "home")
+    home.create()
+    space = SearchSpace("made", [Int("units", 1, 9)], print)
+    settings = SearchSettings(trials=1, seconds=None)
+    goal = Objective("val_accuracy", "max")
+    Study.create(
+        home.new_study_folder("made", ""), storage=url, space=space, spec=SPEC, objective=goal, settings=settings
+    )
+    ran = automl("doctor", "--storage", url, "--json")
+    found = {check["check"]: check["found"] for check in json.loads(ran.out)}
+    assert (ran.code, found["storage"]) == (0, f"{url}, 1 studies")
+    (home.studies / "lost").mkdir()
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE study_user_attributes SET value_json = '7' WHERE key = 'objective'")
+        connection.commit()
+    ran = automl("doctor", "--storage", url)
+    assert ran.code == 3, ran.out
+    lost, damaged = [line for line in ran.out.splitlines() if line.startswith("repair")]
+    assert "study lost: its trials are neither in a journal nor in this --storage" in lost
+    assert "the records of study 'made' are damaged" in damaged
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ The builders are closures: they travel by value, and tell of themselves through 
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -162,6 +163,13 @@ def refuse(build: Build, prepared: Any, *, message: str) -> None:
     raise SpaceError(message)
 
 
+def fill(build: Build, prepared: Any) -> None:
+    try:
+        Path("/dev/full").write_text("no room")
+    except OSError as error:
+        raise RuntimeError("the model was not saved") from error
+
+
 def stumble(build: Build, prepared: Any) -> None:
     raise ZeroDivisionError("by nought")
 
@@ -288,6 +296,9 @@ class ExecutorContract:
             executor.call(refuse, message="build fails")
         with pytest.raises(SurroundingsError, match="by nought"):
             executor.call(stumble)
+        with pytest.raises(OSError, match="No space left") as caught:
+            executor.call(fill)
+        assert caught.value.errno == errno.ENOSPC
         with pytest.raises(SurroundingsError, match="died"):
             executor.call(die)
         assert executor.call(return_spec_name, suffix="?")[0] == "tiny?"
