@@ -104,7 +104,10 @@ def put_folder(folder: Path) -> FolderRefs:
 @contextmanager
 def users_modules_by_value() -> Iterator[None]:
     """Let functions of a user's own modules travel as code: other machines do not have these modules."""
-    modules = [module for module in list(sys.modules.values()) if _is_users_own(module)]
+    known = cloudpickle.list_registry_pickle_by_value()
+    # By name, because a module may be known by several: the script is, in a process that was spawned.
+    found = {module.__name__: module for module in list(sys.modules.values()) if _is_users_own(module)}
+    modules = [module for name, module in found.items() if name not in known]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -159,7 +162,9 @@ def _init(request: RayRequest, options: Mapping[str, Any], environment: Mapping[
             ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
         place = "Ray cannot be started here" if request.address is None else f"--ray-address {request.address}"
-        raise RequestError(f"{place}: {' '.join(str(error).split())[:500]}") from error
+        reason = " ".join(str(error).split())[:500]
+        remedy = ": install the same versions here and there" if reason.startswith("Version mismatch") else ""
+        raise RequestError(f"{place}: {reason}{remedy}") from error
 
 
 def _check_answers(address: str) -> None:
