@@ -33,6 +33,7 @@ _ANSWER_SECONDS = 5.0  # what an address is given to take a connection
 _HEALTH_SECONDS = 9.0  # what Ray there is given to say that it is well
 _STORE_BYTES = 256 * 2**20  # of the object store of our own Ray, which carries messages only
 _PIECE_BYTES = 64 * 2**20
+_START_RAY = "start Ray {} with 'ray start --head', or leave the option out for a Ray on this machine"
 _OWN_PACKAGES = ("automl", "search_spaces", "dashboards")
 _TOKENS_LOGGER = "ray._private.authentication.authentication_token_setup"
 _QUIET = {
@@ -80,7 +81,8 @@ def connect(request: RayRequest) -> Cluster:
             wanted = f"{request.workers} trials at a time, each with " if request.workers else "a trial with "
             raise RequestError(
                 f"the Ray cluster has room for {room} trials, and was asked for {wanted}{words(demand)}; "
-                f"it has {'; '.join(f'{name}: {words(node)}' for name, node in nodes.items())}"
+                f"it has {'; '.join(f'{name}: {words(node)}' for name, node in nodes.items())}: "
+                "ask for less, or join a larger one by --ray-address"
             )
     except BaseException:
         disconnect()
@@ -123,9 +125,10 @@ def _connected(request: RayRequest) -> Callable[[], None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     if request.address is None:
         return _start(request, options)
-    if request.address != "auto":
-        _check_answers(request.address)
-    _init(request, {"address": request.address, **options}, {})
+    address = os.environ.get("RAY_ADDRESS", request.address) if request.address == "auto" else request.address
+    if address != "auto":
+        _check_answers(address)
+    _init(request, {"address": address, **options}, {})
     return ray.shutdown
 
 
@@ -161,10 +164,17 @@ def _init(request: RayRequest, options: Mapping[str, Any], environment: Mapping[
         with _environment({**_QUIET, **environment}), _own_signals():
             ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
-        place = "Ray cannot be started here" if request.address is None else f"--ray-address {request.address}"
-        reason = " ".join(str(error).split())[:500]
-        remedy = ": install the same versions here and there" if reason.startswith("Version mismatch") else ""
-        raise RequestError(f"{place}: {reason}{remedy}") from error
+        raise RequestError(_why_not(request.address, error)) from error
+
+
+def _why_not(address: str | None, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:500]
+    if address is None:
+        return f"Ray cannot be started here: {reason}"
+    if address == "auto" and isinstance(error, ConnectionError):
+        return f"--ray-address auto finds no Ray that this machine is part of: {_START_RAY.format('here')}"
+    remedy = ": install the same versions here and there" if reason.startswith("Version mismatch") else ""
+    return f"--ray-address {address}: {reason}{remedy}"
 
 
 def _check_answers(address: str) -> None:
@@ -179,8 +189,7 @@ def _check_answers(address: str) -> None:
     except (OSError, OverflowError, subprocess.SubprocessError) as error:
         reason = str(error) if isinstance(error, OSError) else "what listens there is no Ray"
         raise RequestError(
-            f"--ray-address {address} does not answer ({reason}): start Ray there with 'ray start --head', or leave "
-            "the option out for a Ray on this machine"
+            f"--ray-address {address} does not answer ({reason}): {_START_RAY.format('there')}"
         ) from error
 
 

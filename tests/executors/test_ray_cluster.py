@@ -107,6 +107,9 @@ def test_an_address_that_does_not_answer_is_refused_soon(monkeypatch: pytest.Mon
             connect(RayRequest(address=address))
     with pytest.raises(RequestError, match=r"--ray-address 127.* does not answer \(.*refused\): start Ray there"):
         connect(RayRequest(address=address))
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(RequestError, match=r"--ray-address 127.* does not answer \(.*refused\)"):
+        connect(RayRequest(address="auto"))
 
 
 def test_a_cluster_of_another_ray_is_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,10 +340,11 @@ def test_a_lost_node_loses_no_trial_and_repeats_no_epoch(cluster: Cluster, tmp_p
         assert [report.epoch for report in trial.epochs] == list(range(1, _EPOCHS + 1))
         trained = Counter(_pids(counts, trial))
         if trial.number == lost.number:
-            # It went on elsewhere: of the epochs that were known it has trained one more than once, at most.
-            assert len(trained) == 2
-            assert sum(trained.values()) <= _EPOCHS + 2  # the other one was under way
-            assert min(trained.values()) <= _EPOCHS - reported_epochs + 1
+            before, after = trained.values()  # it went on in another process
+            assert (
+                after <= _EPOCHS - reported_epochs + 1
+            )  # of the epochs that were known, one at most was trained again
+            assert before + after <= _EPOCHS + 2  # the other one was under way
         else:
             assert list(trained.values()) == [_EPOCHS]
 
@@ -362,7 +366,7 @@ def _counted(counts: Path) -> Build:
                 def count() -> bool:
                     with (counts / str(config["key"])).open("a") as file:
                         file.write(f"{os.getpid()}\n")
-                    time.sleep(0.02)
+                    time.sleep(0.04)
                     return True
 
                 with tf.control_dependencies([tf.py_function(count, [], tf.bool)]):
