@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import math
 import os
@@ -14,11 +15,11 @@ import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import cloudpickle
 import ray
@@ -33,6 +34,9 @@ _ANSWER_SECONDS = 5.0  # what an address is given to take a connection
 _HEALTH_SECONDS = 9.0  # what Ray there is given to say that it is well
 _STORE_BYTES = 256 * 2**20  # of the object store of our own Ray, which carries messages only
 _PIECE_BYTES = 64 * 2**20
+_RAY_FOLDERS = Path("/tmp")  # not TMPDIR: the paths of Ray's sockets, 60 characters further down, may have 107 in all
+_RAY_FOLDER = "automl-ray-"
+_LOCK = "driver.lock"
 _START_RAY = "start Ray {} with 'ray start --head', or leave the option out for a Ray on this machine"
 _OWN_PACKAGES = ("automl", "search_spaces", "dashboards")
 _TOKENS_LOGGER = "ray._private.authentication.authentication_token_setup"
@@ -119,6 +123,23 @@ def users_modules_by_value() -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
+def make_ray_folder() -> tuple[Path, IO[str]]:
+    """Make a folder for a Ray of our own, and delete those that drivers left behind which were killed.
+
+    Returns:
+        The folder, and a file that this process keeps locked, however it ends, until it is closed.
+    """
+    for path in _RAY_FOLDERS.glob(f"{_RAY_FOLDER}*/{_LOCK}"):
+        with suppress(OSError), path.open("a") as left:  # somebody else's, or its driver lives
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path.parent, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_RAY_FOLDER, dir=_RAY_FOLDERS))
+    lock = (folder / f"{_LOCK}.new").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    os.replace(folder / f"{_LOCK}.new", folder / _LOCK)  # it is locked from when others can see it
+    return folder, lock
+
+
 def _connected(request: RayRequest) -> Callable[[], None]:
     if ray.is_initialized():
         return lambda: None
@@ -133,13 +154,13 @@ def _connected(request: RayRequest) -> Callable[[], None]:
 
 
 def _start(request: RayRequest, options: Mapping[str, Any]) -> Callable[[], None]:
-    # Not below TMPDIR: the paths of Ray's sockets, 60 characters further down, may have 107 in all.
-    folder = tempfile.mkdtemp(prefix="automl-ray-", dir="/tmp")
+    folder, lock = make_ray_folder()
     crowded = request.workers if request.workers and request.cpus_per_trial is None else 0
 
     def end() -> None:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
 
     own = {
         "address": "local",
@@ -147,7 +168,7 @@ def _start(request: RayRequest, options: Mapping[str, Any]) -> Callable[[], None
         "num_gpus": len(list_gpus()),
         "include_dashboard": False,
         "object_store_memory": _STORE_BYTES,
-        "_temp_dir": folder,
+        "_temp_dir": str(folder),
         "_node_ip_address": "127.0.0.1",  # whoever reaches its ports can run code
     }
     logging.getLogger(_TOKENS_LOGGER).setLevel(logging.ERROR)  # it warns whichever way tokens are set up

@@ -41,7 +41,7 @@ from automl.driver import Progress
 from automl.errors import RequestError, SpaceError, SurroundingsError
 from automl.executors import ray_actors, ray_cluster
 from automl.executors.ray_actors import RayExecutor
-from automl.executors.ray_cluster import connect, users_modules_by_value
+from automl.executors.ray_cluster import connect, make_ray_folder, users_modules_by_value
 from automl.executors.ray_request import RayRequest
 from automl.records import TrialRecord, TrialState
 from automl.search_space import Build, SearchSpace
@@ -256,6 +256,20 @@ def test_a_killed_driver_takes_its_own_ray_along(tmp_path: Path) -> None:
     started = _killed_driver(tmp_path, None, [])
     assert len(started) >= 2 + 2  # raylet and head too
     _wait_until(lambda: not any(is_alive(pid) for pid in started))
+
+
+def test_the_next_ray_of_our_own_deletes_what_killed_drivers_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "_RAY_FOLDERS", tmp_path)
+    first, dead = make_ray_folder()
+    second, alive = make_ray_folder()
+    assert {first, second} == set(tmp_path.iterdir())
+    dead.close()  # as the driver's death does
+    third, alive_too = make_ray_folder()
+    assert {second, third} == set(tmp_path.iterdir())
+    alive.close()
+    alive_too.close()
 
 
 def _killed_driver(home: Path, address: str | None, raylets: list[int]) -> list[int]:
