@@ -226,7 +226,7 @@ def local_executor(plan: SlotPlan, folder: Path) -> LocalExecutor:
         RequestError: There is no such GPU here, or too little of its memory is free.
     """
     # Ray counts shares of GPUs and enforces none: the worker's cap does. It sees what Ray lets this process see.
-    (slot,) = plan_slots(1, plan.gpus)
+    (slot,) = plan_slots(1, plan.gpus, others_share=True)
     # The worker finds automl where this process does, which may be no installed package.
     here = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
     slot = replace(slot, threads=plan.threads, environment={**slot.environment, "PYTHONPATH": here})

@@ -39,9 +39,9 @@ MakeRay = Callable[[], RayExecutor]
 
 @pytest.fixture(scope="module", autouse=True)
 def own_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Ray on this machine, which as far as Ray can tell has a GPU."""
+    """Ray on this machine, which as far as Ray can tell has a GPU; others have taken most of its memory."""
     with pytest.MonkeyPatch.context() as patch:
-        present(patch, tmp_path_factory.mktemp("gpus") / "bin", [card(0)])
+        present(patch, tmp_path_factory.mktemp("gpus") / "bin", [card(0, free="10300")])
         cluster = connect(RayRequest(workers=4, gpus_per_trial=0))
         yield
         cluster.disconnect()
@@ -119,7 +119,7 @@ def test_a_share_of_a_gpu_is_a_cap_on_its_memory(prepared_folder: Path, tmp_path
         told = executor.call(return_environment, names=["CUDA_VISIBLE_DEVICES", GPU_MEMORY])
     finally:
         executor.close()
-    assert told == ["GPU-00000000-aaaa", str(40440 // 4 - 600)]  # 600 MiB: CUDA's own
+    assert told == ["GPU-00000000-aaaa", str(40960 // 4 - 600)]  # of the whole card; 600 MiB: CUDA's own
 
 
 def return_environment(build: object, prepared: object, *, names: list[str]) -> list[str | None]:
