@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from automl.records import TrialRecord
 from benchmarks.reporting import data_folder
 
 COMPILED = "compiled"
@@ -95,11 +96,26 @@ def run(
     Raises:
         SystemExit: Not every trial ran all its epochs.
     """
+    options: dict[str, Any] = {"threads": threads} | ({} if backend == "tensorflow" else {"backend": backend})
+    found, seconds = search(kind, seed=seed, trials=trials, epochs=epochs, workers=workers, home=home, **options)
+    return {
+        "best": max(report.metrics["val_accuracy"] for trial in found for report in trial.epochs),
+        "seconds": seconds,
+    }
+
+
+def search(
+    kind: str, *, seed: int, trials: int, epochs: int, workers: int, home: Path, threads: int = 1, **options: Any
+) -> tuple[list[TrialRecord], float]:
+    """Run the trials with further options of `automl.search`; return them, and the seconds from the first one's start.
+
+    Raises:
+        SystemExit: Not every trial ran all its epochs.
+    """
     import automl
 
     dataset, space, listed = _request(kind, trials, seed)
     started: list[float] = []
-    beside: dict[str, Any] = {} if backend == "tensorflow" else {"backend": backend}
     with _slots(workers, threads):
         result = automl.search(
             dataset,
@@ -113,16 +129,13 @@ def run(
             workers=workers,
             home=home,
             progress=lambda _: started.append(time.monotonic()),
-            **beside,
+            **options,
         )
     seconds = time.monotonic() - started[0]
     whole = [trial for trial in result.trials if len(trial.epochs) == epochs]
     if len(whole) != trials:
         raise SystemExit(f"expected {trials} trials of {epochs} epochs each, found {len(whole)}")
-    return {
-        "best": max(report.metrics["val_accuracy"] for trial in whole for report in trial.epochs),
-        "seconds": seconds,
-    }
+    return whole, seconds
 
 
 def _request(kind: str, trials: int, seed: int) -> tuple[Any, Any, list[dict[str, Any]]]:

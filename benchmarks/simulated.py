@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from automl.executors.base import Ended, Event, Reported
 from automl.parameters import Choice, Float, Int
@@ -14,6 +14,10 @@ from automl.records import Decision, EpochReport, TrialResult, TrialState
 from automl.search_space import SearchSpace
 from automl.testing import example_spec
 from automl.training.job import TrialJob
+
+if TYPE_CHECKING:  # it would load ray
+    from automl.executors.messages import Prepare
+    from automl.executors.ray_slot import SlotPlan
 
 T = TypeVar("T")
 
@@ -123,3 +127,19 @@ class SimulatedExecutor:
         was_stopped = job.number in self._stopped
         state, reason = (TrialState.PRUNED, "scheduler") if was_stopped else (TrialState.COMPLETE, "epochs")
         return TrialResult(state=state, reason=reason, parameter_count=10_000, compile_seconds=0.3)
+
+
+class SimulatedSlot(SimulatedExecutor):
+    """Satisfies `SlotExecutor`: what runs in an actor where nothing is trained."""
+
+    def take_up(self, message: Prepare) -> None:
+        """Do nothing: there is no dataset."""
+
+    def call_named(self, function: str, arguments: Mapping[str, Any], *, backend: str | None = None) -> Any:
+        """Never called."""
+        raise AssertionError("there are no finalists")
+
+
+def simulated_slot(plan: SlotPlan, folder: Path) -> SimulatedSlot:
+    """Return what an actor runs that trains nothing and waits for nothing."""
+    return SimulatedSlot(slot_count=1, epoch_seconds=0.0)

@@ -55,7 +55,7 @@ class _Share:
     part: float = 1.0
 
 
-def plan_slots(workers: int | None, gpus_per_trial: float | None = None) -> list[Slot]:
+def plan_slots(workers: int | None, gpus_per_trial: float | None = None, *, others_share: bool = False) -> list[Slot]:
     """Share the machine out.
 
     Args:
@@ -63,6 +63,7 @@ def plan_slots(workers: int | None, gpus_per_trial: float | None = None) -> list
             cores are shared out among them.
         gpus_per_trial: A share of one GPU (0.5: two workers on each), a whole number of GPUs for each worker, or 0 for
             CPUs only; None for one GPU each, and shared ones where there are more workers than GPUs.
+        others_share: Workers of other plans have shares of the same GPUs: what is not free may be theirs.
 
     Raises:
         RequestError: A number is none of these, or asks for more GPUs than there are.
@@ -75,7 +76,7 @@ def plan_slots(workers: int | None, gpus_per_trial: float | None = None) -> list
     count = workers or len(shares) or min(cores, _most_workers())
     # Two TensorFlow processes with default threads on two cores are no faster than one.
     threads = max(1, cores // count)
-    return [_slot(share, threads) for share in (shares or [_Share()] * count)[:count]]
+    return [_slot(share, threads, others_share) for share in (shares or [_Share()] * count)[:count]]
 
 
 def _most_workers() -> int:
@@ -143,12 +144,13 @@ def _too_many(gpus: Sequence[Gpu], workers: int | None, gpus_per_trial: float, r
     return f"{asked} asks for {total:g} GPUs, and there are {len(gpus)}{of_them}: {most}"
 
 
-def _slot(share: _Share, threads: int) -> Slot:
+def _slot(share: _Share, threads: int, others_share: bool) -> Slot:
     environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in share.gpus)}
-    return Slot(threads=threads, environment=environment, gpus=share.gpus, gpu_memory_bytes=_memory_cap(share))
+    cap = _memory_cap(share, others_share)
+    return Slot(threads=threads, environment=environment, gpus=share.gpus, gpu_memory_bytes=cap)
 
 
-def _memory_cap(share: _Share) -> int | None:
+def _memory_cap(share: _Share, others_share: bool) -> int | None:
     """Return what a worker may take of a GPU that it shares; each card is shared by its own memory.
 
     Raises:
@@ -157,7 +159,8 @@ def _memory_cap(share: _Share) -> int | None:
     if share.part == 1 or any(not gpu.memory_bytes for gpu in share.gpus):
         return None
     (gpu,) = share.gpus
-    cap = int(share.part * gpu.free_bytes) - _CONTEXT_BYTES
+    part = min(share.part * gpu.memory_bytes, gpu.free_bytes) if others_share else share.part * gpu.free_bytes
+    cap = int(part) - _CONTEXT_BYTES
     if cap < _LEAST_BYTES:
         raise RequestError(
             f"{share.part:g} of GPU {gpu.index} ({gpu.name}, {gpu.free_bytes / 2**30:.1f} GiB free) is too little for "

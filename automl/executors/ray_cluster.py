@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import math
 import os
@@ -14,11 +15,11 @@ import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import cloudpickle
 import ray
@@ -33,6 +34,10 @@ _ANSWER_SECONDS = 5.0  # what an address is given to take a connection
 _HEALTH_SECONDS = 9.0  # what Ray there is given to say that it is well
 _STORE_BYTES = 256 * 2**20  # of the object store of our own Ray, which carries messages only
 _PIECE_BYTES = 64 * 2**20
+_RAY_FOLDERS = Path("/tmp")  # not TMPDIR: the paths of Ray's sockets, 60 characters further down, may have 107 in all
+_RAY_FOLDER = "automl-ray-"
+_LOCK = "driver.lock"
+_START_RAY = "start Ray {} with 'ray start --head', or leave the option out for a Ray on this machine"
 _OWN_PACKAGES = ("automl", "search_spaces", "dashboards")
 _TOKENS_LOGGER = "ray._private.authentication.authentication_token_setup"
 _QUIET = {
@@ -80,7 +85,8 @@ def connect(request: RayRequest) -> Cluster:
             wanted = f"{request.workers} trials at a time, each with " if request.workers else "a trial with "
             raise RequestError(
                 f"the Ray cluster has room for {room} trials, and was asked for {wanted}{words(demand)}; "
-                f"it has {'; '.join(f'{name}: {words(node)}' for name, node in nodes.items())}"
+                f"it has {'; '.join(f'{name}: {words(node)}' for name, node in nodes.items())}: "
+                "ask for less, or join a larger one by --ray-address"
             )
     except BaseException:
         disconnect()
@@ -104,7 +110,10 @@ def put_folder(folder: Path) -> FolderRefs:
 @contextmanager
 def users_modules_by_value() -> Iterator[None]:
     """Let functions of a user's own modules travel as code: other machines do not have these modules."""
-    modules = [module for module in list(sys.modules.values()) if _is_users_own(module)]
+    known = cloudpickle.list_registry_pickle_by_value()
+    # By name, because a module may be known by several: the script is, in a process that was spawned.
+    found = {module.__name__: module for module in list(sys.modules.values()) if _is_users_own(module)}
+    modules = [module for name, module in found.items() if name not in known]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -114,26 +123,44 @@ def users_modules_by_value() -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
+def make_ray_folder() -> tuple[Path, IO[str]]:
+    """Make a folder for a Ray of our own, and delete those that drivers left behind which were killed.
+
+    Returns:
+        The folder, and a file that this process keeps locked, however it ends, until it is closed.
+    """
+    for path in _RAY_FOLDERS.glob(f"{_RAY_FOLDER}*/{_LOCK}"):
+        with suppress(OSError), path.open("a") as left:  # somebody else's, or its driver lives
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path.parent, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_RAY_FOLDER, dir=_RAY_FOLDERS))
+    lock = (folder / f"{_LOCK}.new").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    os.replace(folder / f"{_LOCK}.new", folder / _LOCK)  # it is locked from when others can see it
+    return folder, lock
+
+
 def _connected(request: RayRequest) -> Callable[[], None]:
     if ray.is_initialized():
         return lambda: None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     if request.address is None:
         return _start(request, options)
-    if request.address != "auto":
-        _check_answers(request.address)
-    _init(request, {"address": request.address, **options}, {})
+    address = os.environ.get("RAY_ADDRESS", request.address) if request.address == "auto" else request.address
+    if address != "auto":
+        _check_answers(address)
+    _init(request, {"address": address, **options}, {})
     return ray.shutdown
 
 
 def _start(request: RayRequest, options: Mapping[str, Any]) -> Callable[[], None]:
-    # Not below TMPDIR: the paths of Ray's sockets, 60 characters further down, may have 107 in all.
-    folder = tempfile.mkdtemp(prefix="automl-ray-", dir="/tmp")
+    folder, lock = make_ray_folder()
     crowded = request.workers if request.workers and request.cpus_per_trial is None else 0
 
     def end() -> None:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
 
     own = {
         "address": "local",
@@ -141,7 +168,7 @@ def _start(request: RayRequest, options: Mapping[str, Any]) -> Callable[[], None
         "num_gpus": len(list_gpus()),
         "include_dashboard": False,
         "object_store_memory": _STORE_BYTES,
-        "_temp_dir": folder,
+        "_temp_dir": str(folder),
         "_node_ip_address": "127.0.0.1",  # whoever reaches its ports can run code
     }
     logging.getLogger(_TOKENS_LOGGER).setLevel(logging.ERROR)  # it warns whichever way tokens are set up
@@ -158,8 +185,17 @@ def _init(request: RayRequest, options: Mapping[str, Any], environment: Mapping[
         with _environment({**_QUIET, **environment}), _own_signals():
             ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
-        place = "Ray cannot be started here" if request.address is None else f"--ray-address {request.address}"
-        raise RequestError(f"{place}: {' '.join(str(error).split())[:500]}") from error
+        raise RequestError(_why_not(request.address, error)) from error
+
+
+def _why_not(address: str | None, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:500]
+    if address is None:
+        return f"Ray cannot be started here: {reason}"
+    if address == "auto" and isinstance(error, ConnectionError):
+        return f"--ray-address auto finds no Ray that this machine is part of: {_START_RAY.format('here')}"
+    remedy = ": install the same versions here and there" if reason.startswith("Version mismatch") else ""
+    return f"--ray-address {address}: {reason}{remedy}"
 
 
 def _check_answers(address: str) -> None:
@@ -174,8 +210,7 @@ def _check_answers(address: str) -> None:
     except (OSError, OverflowError, subprocess.SubprocessError) as error:
         reason = str(error) if isinstance(error, OSError) else "what listens there is no Ray"
         raise RequestError(
-            f"--ray-address {address} does not answer ({reason}): start Ray there with 'ray start --head', or leave "
-            "the option out for a Ray on this machine"
+            f"--ray-address {address} does not answer ({reason}): {_START_RAY.format('there')}"
         ) from error
 
 

@@ -23,7 +23,7 @@ from automl.data import PreparedDataset
 from automl.errors import DataError
 from automl.executors.base import Ended, Event, Executor
 from automl.executors.carried_files import CarriedFiles, collect_files, place_files
-from automl.executors.devices import Slot
+from automl.executors.devices import plan_slots
 from automl.executors.local import LocalExecutor
 from automl.executors.messages import Prepare
 from automl.records import Decision, TrialResult
@@ -103,7 +103,7 @@ class RemoteSlot:
     def __init__(self, plan: SlotPlan) -> None:
         """Start the worker; it imports keras meanwhile."""
         self._plan = plan
-        self._job: TrialJob | None = None  # as the driver knows it
+        self._job: TrialJob | None = None  # with its files where this slot keeps them
         self._abandoned: tuple[int, TrialResult] | None = None
         self._run = 0
         self._is_interrupted = False
@@ -131,7 +131,8 @@ class RemoteSlot:
 
     def run(self, run: int, job: TrialJob, files: CarriedFiles | None) -> Happened:
         """Train; `run` tells this run from those before and after."""
-        self._run, self._job, self._sent = run, job, set()
+        self._run, self._sent = run, set()
+        self._job = job if self._sees_home else _moved(job, self._folder)
         if files is not None:
             place_files(self._own_job, files)
             self._sent = set(files.checkpoints)
@@ -202,9 +203,8 @@ class RemoteSlot:
 
     @property
     def _own_job(self) -> TrialJob:
-        """The job with its files where this slot keeps them."""
         assert self._job is not None
-        return self._job if self._sees_home else _moved(self._job, self._folder)
+        return self._job
 
     def _take_up(self, folder: Path) -> bool:
         if not _is_complete(folder):
@@ -225,11 +225,16 @@ class RemoteSlot:
 
 
 def local_executor(plan: SlotPlan, folder: Path) -> LocalExecutor:
-    """Return a local executor of one slot, with the GPUs that Ray has given to this process."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "") if plan.gpus else ""
+    """Return a local executor of one slot, with what Ray has given to this process of the GPUs.
+
+    Raises:
+        RequestError: There is no such GPU here, or too little of its memory is free.
+    """
+    # Ray counts shares of GPUs and enforces none: the worker's cap does. It sees what Ray lets this process see.
+    (slot,) = plan_slots(1, plan.gpus, others_share=True)
     # The worker finds automl where this process does, which may be no installed package.
     here = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
-    slot = Slot(threads=plan.threads, environment={"CUDA_VISIBLE_DEVICES": visible, "PYTHONPATH": here})
+    slot = replace(slot, threads=plan.threads, environment={**slot.environment, "PYTHONPATH": here})
     is_shared = folder == plan.log_path.parent
     return LocalExecutor(
         [slot],

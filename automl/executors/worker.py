@@ -143,7 +143,10 @@ class _DeferredBuild:
 
     @cached_property
     def _build(self) -> Build:
-        build: Build = cloudpickle.loads(self._pickled)
+        try:
+            build: Build = cloudpickle.loads(self._pickled)
+        except ImportError as error:
+            raise ImportError(f"{error} on {os.uname().nodename}: install it there as well") from error
         return build
 
 

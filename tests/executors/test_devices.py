@@ -143,6 +143,15 @@ def test_partitions_are_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert slot.environment == {"CUDA_VISIBLE_DEVICES": "MIG-22222222-0000"}
 
 
+@pytest.mark.parametrize(("free", "cap"), [("10300", 40960 // 4 - 600), ("9000", 9000 - 600)])
+def test_what_others_have_of_a_card_takes_nothing_from_a_share_that_is_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: str, cap: int
+) -> None:
+    present(monkeypatch, tmp_path / "bin", [card(0, free=free)])
+    (slot,) = plan_slots(1, 0.25, others_share=True)
+    assert slot.gpu_memory_bytes == cap * 2**20
+
+
 def test_memory_that_is_not_told_is_not_capped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     present(monkeypatch, tmp_path / "bin", [card(0, "NVIDIA GB10", "[N/A]", "[N/A]", "[N/A]")])
     assert [slot.gpu_memory_bytes for slot in plan_slots(None, 0.5)] == [None, None]

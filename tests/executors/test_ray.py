@@ -1,26 +1,50 @@
-"""The Ray executor: the contract, on one Ray of this machine for all tests, and what only a cluster can show."""
+"""The Ray executor: the contract, on one Ray of this machine for all tests, and slots that are lost or share a GPU."""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import ray
-from contract import ExecutorContract
+from contract import (
+    CONTINUE,
+    STOP,
+    ExecutorContract,
+    epochs_of,
+    finish,
+    make_build,
+    make_job,
+    result_of,
+    return_spec_name,
+    wait_until,
+)
+from executors.gpus import card, present
 
+from automl.executors.backends import GPU_MEMORY
+from automl.executors.base import Event, Reported
+from automl.executors.devices import plan_slots
+from automl.executors.local import LocalExecutor
 from automl.executors.ray_actors import RayExecutor
 from automl.executors.ray_cluster import connect
 from automl.executors.ray_request import RayRequest
+from automl.records import TrialState
 
 MakeRay = Callable[[], RayExecutor]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_ray() -> Iterator[None]:
-    cluster = connect(RayRequest(workers=4))
-    yield
-    cluster.disconnect()
+def own_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ray on this machine, which as far as Ray can tell has a GPU; others have taken most of its memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        present(patch, tmp_path_factory.mktemp("gpus") / "bin", [card(0, free="10300")])
+        cluster = connect(RayRequest(workers=4, gpus_per_trial=0))
+        yield
+        cluster.disconnect()
     assert not ray.is_initialized()
 
 
@@ -33,4 +57,96 @@ class TestRayExecutor(ExecutorContract):
     @pytest.fixture(scope="class")
     @classmethod
     def make_executor(cls, log_path: Path) -> MakeRay:
-        return lambda: RayExecutor(RayRequest(workers=2), log_path=log_path)
+        return lambda: RayExecutor(RayRequest(workers=2, gpus_per_trial=0), log_path=log_path)
+
+    def test_curves_are_those_of_the_local_executor(
+        self, executor: RayExecutor, prepared_folder: Path, tmp_path: Path
+    ) -> None:
+        jobs = [make_job(number, epochs=4, config={"batch_size": 30 + number}) for number in range(3)]
+        local = LocalExecutor(plan_slots(2, 0), log_path=tmp_path / "workers.log")
+        try:
+            local.start()
+            local.prepare(prepared_folder, make_build())
+            curves = [
+                {(event.job.number, event.report.epoch): event.report.metrics for event in events}
+                for events in (_reported(local, jobs), _reported(executor, jobs))
+            ]
+        finally:
+            local.close()
+        assert len(curves[0]) == 3 * 4
+        assert curves[0] == curves[1]
+
+    def test_what_a_trial_prints_goes_to_the_log(
+        self, executor: RayExecutor, prepared_folder: Path, log_path: Path
+    ) -> None:
+        def build(config: object, spec: object) -> None:
+            print("printed in a worker")  # noqa: T201
+
+        try:
+            executor.prepare(prepared_folder, build)
+            result = result_of(finish(executor, make_job()))
+        finally:
+            executor.prepare(prepared_folder, make_build())
+        assert (result.state, result.reason) == (TrialState.FAILED, "invalid_model")
+        assert "printed in a worker" in log_path.read_text()
+
+    def test_an_actor_that_dies_is_replaced_and_its_trial_goes_on(self, executor: RayExecutor) -> None:
+        job = make_job(epochs=4)
+        executor.submit(job)
+        events = _until_epoch_2(executor)
+        os.kill(_actor_of(executor), signal.SIGKILL)
+        executor.decide(job, CONTINUE)
+        events += wait_until(executor, lambda _: not executor.running)
+        assert epochs_of(events) == [1, 2, 3, 4]
+        assert result_of(events).state is TrialState.COMPLETE
+
+    def test_a_stop_holds_where_the_actor_is_dead(self, executor: RayExecutor) -> None:
+        job = make_job(epochs=4)
+        executor.submit(job)
+        _until_epoch_2(executor)
+        os.kill(_actor_of(executor), signal.SIGKILL)
+        executor.decide(job, STOP)
+        events = wait_until(executor, lambda _: not executor.running)
+        assert epochs_of(events) == []
+        assert result_of(events).state is TrialState.PRUNED
+
+
+def test_a_share_of_a_gpu_is_a_cap_on_its_memory(prepared_folder: Path, tmp_path: Path) -> None:
+    executor = RayExecutor(RayRequest(workers=1, gpus_per_trial=0.25), log_path=tmp_path / "workers.log")
+    try:
+        executor.start()
+        executor.prepare(prepared_folder, make_build())
+        told = executor.call(return_environment, names=["CUDA_VISIBLE_DEVICES", GPU_MEMORY])
+    finally:
+        executor.close()
+    assert told == ["GPU-00000000-aaaa", str(40960 // 4 - 600)]  # of the whole card; 600 MiB: CUDA's own
+
+
+def return_environment(build: object, prepared: object, *, names: list[str]) -> list[str | None]:
+    return [os.environ.get(name) for name in names]
+
+
+def _reported(executor: Any, jobs: list[Any]) -> list[Reported]:
+    """Run jobs two at a time."""
+    events = finish(executor, *jobs[:2]) + finish(executor, *jobs[2:])
+    return [event for event in events if isinstance(event, Reported)]
+
+
+def _until_epoch_2(executor: RayExecutor) -> list[Event]:
+    """Go on until a trial waits for the decision on its second epoch."""
+    events: list[Event] = []
+    while 2 not in epochs_of(events):
+        for event in executor.wait(1.0):
+            events.append(event)
+            if isinstance(event, Reported) and event.report.epoch < 2:
+                executor.decide(event.job, CONTINUE)
+    return events
+
+
+def _actor_of(executor: RayExecutor) -> int:
+    """Return the process of the actor that runs the one trial: it is not the one whose worker is free."""
+    _, idle = executor.call(return_spec_name, suffix="")
+    actors = [one for one in psutil.process_iter(["cmdline"]) if "RemoteSlot" in " ".join(one.info["cmdline"] or [])]
+    ours = [one for one in actors if psutil.Process().pid in {parent.pid for parent in one.parents()}]
+    (busy,) = [one.pid for one in ours if idle not in {child.pid for child in one.children()}]
+    return busy

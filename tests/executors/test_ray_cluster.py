@@ -1,0 +1,419 @@
+"""The Ray executor on a cluster of three nodes: a node is lost, a driver is killed, nodes share no files.
+
+The nodes are on this machine, each with a temporary folder of its own. One cluster serves all tests; the last one takes
+a node from it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import psutil
+import pytest
+import ray
+from contract import (
+    CONTINUE,
+    PAUSE,
+    epochs_of,
+    finish,
+    is_alive,
+    make_build,
+    make_job,
+    reports_of,
+    result_of,
+    wait_until,
+)
+from ray.cluster_utils import Cluster
+
+import automl
+from automl.driver import Progress
+from automl.errors import RequestError, SpaceError, SurroundingsError
+from automl.executors import ray_actors, ray_cluster
+from automl.executors.ray_actors import RayExecutor
+from automl.executors.ray_cluster import connect, make_ray_folder, users_modules_by_value
+from automl.executors.ray_request import RayRequest
+from automl.records import TrialRecord, TrialState
+from automl.search_space import Build, SearchSpace
+
+_STORE_BYTES = 100 * 2**20
+_OWN = {"num_cpus": 1, "object_store_memory": _STORE_BYTES}
+_EDGE = {"edge": 1.0}
+_EPOCHS = 12
+_PATIENCE_SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The temporary folders of the two nodes that have an `edge`."""
+    return [tmp_path_factory.mktemp(f"node-{number}") for number in range(2)]
+
+
+@pytest.fixture(scope="module")
+def cluster(roots: list[Path]) -> Iterator[Cluster]:
+    """A head, and two nodes with an `edge` each; one trial has room on each of the three."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **_OWN})
+        try:
+            for root in roots:
+                patch.setenv("TMPDIR", str(root))
+                cluster.add_node(resources=_EDGE, **_OWN)
+            patch.delenv("TMPDIR")
+            yield cluster
+        finally:
+            assert not ray.is_initialized()
+            cluster.shutdown()
+
+
+@pytest.fixture
+def log_path(tmp_path: Path) -> Path:
+    (tmp_path / "driver").mkdir()
+    return tmp_path / "driver" / "workers.log"
+
+
+def test_what_there_is_no_room_for_is_refused_at_once(cluster: Cluster) -> None:
+    joined = {"address": cluster.address}
+    room = (
+        r"has room for 2 trials, and was asked for 3 trials at a time, each with 1 CPU, 1 edge; it has node .*: 1 CPU"
+    )
+    with pytest.raises(RequestError, match=room):
+        connect(RayRequest(workers=3, resources=_EDGE, **joined))
+    with pytest.raises(RequestError, match=r"room for 0 trials.* a trial with 1 CPU, 0.25 GPU; it has node .*: 1 CPU"):
+        connect(RayRequest(gpus_per_trial=0.25, **joined))
+    assert not ray.is_initialized()
+
+
+def test_an_address_that_does_not_answer_is_refused_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ray_cluster._ANSWER_SECONDS + ray_cluster._HEALTH_SECONDS <= 15.0
+    monkeypatch.setattr(ray_cluster, "_HEALTH_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections, and says nothing
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        with pytest.raises(
+            RequestError, match=r"--ray-address 127.* \(what listens there is no Ray\): start Ray there"
+        ):
+            connect(RayRequest(address=address))
+    with pytest.raises(RequestError, match=r"--ray-address 127.* does not answer \(.*refused\): start Ray there"):
+        connect(RayRequest(address=address))
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(RequestError, match=r"--ray-address 127.* does not answer \(.*refused\)"):
+        connect(RayRequest(address="auto"))
+
+
+def test_a_cluster_of_another_ray_is_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = ray.__version__
+    monkeypatch.setattr(ray, "__version__", "0.0.1")
+    told = rf"Ray: {own} Python: .* Ray: 0\.0\.1 Python: .*: install the same versions here and there$"
+    with pytest.raises(RequestError, match=told):
+        connect(RayRequest(address=cluster.address))
+    assert not ray.is_initialized()
+
+
+def test_a_node_with_another_version_of_ours_is_refused(
+    cluster: Cluster, tmp_path: Path, prepared_folder: Path, log_path: Path
+) -> None:
+    metadata = tmp_path / "theirs" / "keras_automl-9.9.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: keras-automl\nVersion: 9.9\n")
+    paths = os.pathsep.join([str(tmp_path / "theirs"), os.environ.get("PYTHONPATH", "")])
+    theirs = RayRequest(address=cluster.address, workers=1, runtime_env={"env_vars": {"PYTHONPATH": paths}})
+    executor = RayExecutor(theirs, log_path=log_path)
+    try:
+        executor.start()
+        executor.prepare(prepared_folder, make_build())
+        told = r"^node .* of the Ray cluster has keras-automl 9\.9 instead of .*: install the same versions there$"
+        with pytest.raises(SurroundingsError, match=told):
+            wait_until(executor, lambda _: False)
+    finally:
+        executor.close()
+
+
+def test_a_space_that_workers_cannot_import_is_told(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a package that is installed here and not there."""
+    elsewhere = ModuleType("elsewhere")
+    exec("def build(config, spec): ...", vars(elsewhere))
+    monkeypatch.setitem(sys.modules, "elsewhere", elsewhere)
+    space = SearchSpace("installed-here", [automl.Choice("batch_size", [32])], elsewhere.build)
+    told = r"No module named 'elsewhere' on .*: install it there as well$"
+    with pytest.raises(SpaceError, match=told):
+        automl.search(
+            "iris", space, executor="ray", ray_address=cluster.address, workers=1, home=tmp_path, mlflow=False
+        )
+
+
+def test_modules_of_the_users_own_travel_as_code_and_are_then_as_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own, registered = ModuleType("own"), ModuleType("registered")
+    for module in (own, registered):
+        module.__file__ = str(tmp_path / f"{module.__name__}.py")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(sys.modules, "__mp_main__", own)  # as in a process that was spawned
+    cloudpickle.register_pickle_by_value(registered)
+    before = cloudpickle.list_registry_pickle_by_value()
+    try:
+        with users_modules_by_value():
+            assert {"own", "registered"} <= cloudpickle.list_registry_pickle_by_value()
+        assert cloudpickle.list_registry_pickle_by_value() == before
+    finally:
+        cloudpickle.unregister_pickle_by_value(registered)
+
+
+def test_room_that_others_have_taken_is_not_waited_for_for_ever(
+    cluster: Cluster, prepared_folder: Path, log_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_actors, "_PLACE_SECONDS", 1.0)
+    joined = connect(RayRequest(address=cluster.address))
+    request = RayRequest(address=cluster.address, workers=1, resources=_EDGE)
+    executor = RayExecutor(request, log_path=log_path)
+
+    class Holder:
+        def held(self) -> None: ...
+
+    try:
+        hold: Any = ray.remote(num_cpus=0, resources=_EDGE)(Holder)
+        holders = [hold.remote() for _ in range(2)]
+        ray.get([holder.held.remote() for holder in holders])
+        executor.start()
+        executor.prepare(prepared_folder, make_build())
+        executor.submit(make_job())
+        with pytest.raises(SurroundingsError, match=r"no room .* asks for 1 CPU, 1 edge, and free are .*CPU"):
+            wait_until(executor, lambda _: False)
+    finally:
+        executor.close()
+        joined.disconnect()
+
+
+def test_nodes_that_share_no_files_get_the_data_once_and_give_back_what_they_write(
+    cluster: Cluster, roots: list[Path], prepared_folder: Path, log_path: Path
+) -> None:
+    request = RayRequest(address=cluster.address, resources=_EDGE)
+    first, weights = log_path.with_name("000000"), log_path.with_name("weights.npz")
+    executor = RayExecutor(request, log_path=log_path, shares_files=False)
+    try:
+        executor.start()
+        executor.prepare(prepared_folder, make_build())
+        job = make_job(epochs=4, checkpoint_folder=first, weights_path=weights)
+        before = finish(executor, job, decide=lambda event: PAUSE if event.report.epoch == 2 else CONTINUE)
+        assert result_of(before).state is TrialState.PAUSED
+        assert [path.name[:6] for path in first.iterdir()] == ["000002"]
+        after = finish(executor, job, make_job(1))
+        assert reports_of(after)[:2] == reports_of(before)  # not trained again
+        assert epochs_of(after) == [1, 2, 3, 4]
+        assert result_of(after, 1).state is TrialState.COMPLETE
+        assert weights.stat().st_size > 4 * 64 * 10
+        fetched = [_fetched(root) for root in roots]
+        assert [path.read_bytes() for path in fetched] == [(prepared_folder / "spec.json").read_bytes()] * 2
+        executor.close()
+        executor = RayExecutor(request, log_path=log_path, shares_files=False)
+        written = [path.stat() for path in fetched]
+        executor.start()
+        executor.prepare(prepared_folder, make_build())
+        assert result_of(finish(executor, make_job(2)), 2).state is TrialState.COMPLETE
+        assert [_fetched(root).stat().st_ino for root in roots] == [one.st_ino for one in written]  # not sent again
+    finally:
+        executor.close()
+    assert not log_path.exists()  # it was written on the nodes
+    assert not [path for root in roots for path in root.glob("automl-slot-*")]
+
+
+def _fetched(root: Path) -> Path:
+    """Return the one description of a dataset that lies on a node, nothing half written beside it."""
+    (dataset,) = [path for path in root.glob("automl-datasets-*/*") if path.is_dir()]
+    return dataset / "spec.json"
+
+
+def test_a_killed_driver_leaves_nothing_on_the_cluster_and_its_study_goes_on(cluster: Cluster, tmp_path: Path) -> None:
+    """The cluster lives on, so that nothing but Ray's and our own watching ends the actor and its worker."""
+    raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()]
+    started = _killed_driver(tmp_path, cluster.address, raylets)
+    assert len(started) == 2
+    _wait_until(lambda: not any(is_alive(pid) for pid in started))
+    before = automl.load_result("killed", home=tmp_path)
+    assert [trial.state for trial in before.trials].count(TrialState.COMPLETE) in range(2, 6)
+    result = automl.resume("killed", home=tmp_path)
+    assert [trial.state for trial in result.trials] == [TrialState.COMPLETE] * 6
+    assert all([report.epoch for report in trial.epochs] == list(range(1, 21)) for trial in result.trials)
+    assert not ray.is_initialized()
+    _wait_until(lambda: not _slots_below(raylets))
+
+
+def test_a_killed_driver_takes_its_own_ray_along(tmp_path: Path) -> None:
+    started = _killed_driver(tmp_path, None, [])
+    assert len(started) >= 2 + 2  # raylet and head too
+    _wait_until(lambda: not any(is_alive(pid) for pid in started))
+
+
+def test_the_next_ray_of_our_own_deletes_what_killed_drivers_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "_RAY_FOLDERS", tmp_path)
+    first, dead = make_ray_folder()
+    second, alive = make_ray_folder()
+    assert {first, second} == set(tmp_path.iterdir())
+    dead.close()  # as the driver's death does
+    third, alive_too = make_ray_folder()
+    assert {second, third} == set(tmp_path.iterdir())
+    alive.close()
+    alive_too.close()
+
+
+def _killed_driver(home: Path, address: str | None, raylets: list[int]) -> list[int]:
+    """Kill a search in the middle; return what ran for it, below itself or a cluster's nodes."""
+    script = home / "script.py"
+    script.write_text(_SCRIPT.format(address=address, home=str(home)))
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "two trials have ended\n"
+        started = _slots_below([driver.pid, *raylets])
+        driver.kill()
+    return started
+
+
+_SCRIPT = """
+import time
+import automl
+from automl.records import TrialState
+
+def say(progress):
+    if progress.record.count(TrialState.COMPLETE) >= 2:
+        print("two trials have ended", flush=True)
+        time.sleep(600)
+
+automl.search("iris", "mlp", trials=6, epochs=20, workers=1, patience=0, scheduler="none",
+              sampler="random", finalists=0, executor="ray", ray_address={address!r}, name="killed", home={home!r},
+              mlflow=False, progress=say)
+"""
+
+
+def _slots_below(pids: list[int]) -> list[int]:
+    """Return the actors and workers, and a Ray of its own with its head, among what descends from processes."""
+    below = [child for pid in pids for child in psutil.Process(pid).children(recursive=True)]
+    names = ("RemoteSlot", "automl.executors.worker", "gcs_server", "raylet/raylet")
+    return [one.pid for one in below if any(name in " ".join(_command(one)) for name in names)]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_lost_node_loses_no_trial_and_repeats_no_epoch(cluster: Cluster, tmp_path: Path) -> None:
+    """Last of the tests: it takes a node from the others."""
+    random = np.random.default_rng(0)
+    counts = tmp_path / "counts"
+    counts.mkdir()
+    killed: list[tuple[TrialRecord, int]] = []
+
+    def kill_a_node(progress: Progress) -> None:
+        if not killed and progress.record.count(TrialState.COMPLETE) >= 8:
+            killed.extend(_kill_node_of_one(cluster, counts, progress.record.trials))
+
+    result = automl.search(
+        (random.normal(size=(100, 8)), np.arange(100) % 2),
+        SearchSpace("counted", [automl.Int("key", 0, 10**6), automl.Choice("batch_size", [1000])], _counted(counts)),
+        trials=30,
+        epochs=_EPOCHS,
+        patience=0,
+        scheduler="none",
+        sampler="random",
+        finalists=0,
+        executor="ray",
+        ray_address=cluster.address,
+        home=tmp_path / "home",
+        mlflow=False,
+        progress=kill_a_node,
+    )
+    ((lost, reported_epochs),) = killed
+    assert [trial.number for trial in result.trials] == list(range(30))
+    assert [trial.state for trial in result.trials] == [TrialState.COMPLETE] * 30
+    for trial in result.trials:
+        assert [report.epoch for report in trial.epochs] == list(range(1, _EPOCHS + 1))
+        trained = Counter(_pids(counts, trial))
+        if trial.number == lost.number:
+            before, after = trained.values()  # it went on in another process
+            assert (
+                after <= _EPOCHS - reported_epochs + 1
+            )  # of the epochs that were known, one at most was trained again
+            assert before + after <= _EPOCHS + 2  # the other one was under way
+        else:
+            assert list(trained.values()) == [_EPOCHS]
+
+
+def _counted(counts: Path) -> Build:
+    """Return a builder whose epochs are one batch, note in which process they were trained, and are all kept."""
+
+    def build(config: dict[str, Any], spec: Any) -> Any:
+        import keras
+
+        from automl.training import checkpoint
+
+        checkpoint._LOST_SECONDS, checkpoint._COST_SHARE = 0.0, 1e9  # one after every epoch, however short it is
+
+        class Counted(keras.Model):
+            def train_step(self, data: Any) -> Any:
+                import tensorflow as tf
+
+                def count() -> bool:
+                    with (counts / str(config["key"])).open("a") as file:
+                        file.write(f"{os.getpid()}\n")
+                    time.sleep(0.04)
+                    return True
+
+                with tf.control_dependencies([tf.py_function(count, [], tf.bool)]):
+                    return super().train_step(data)
+
+        inputs, x = automl.input_layers(spec)
+        return Counted(inputs, automl.output_layers(keras.layers.Dense(4)(x), spec))
+
+    return build
+
+
+def _pids(counts: Path, trial: TrialRecord) -> list[int]:
+    """Return the process of every epoch that was trained."""
+    path = counts / str(trial.config["key"])
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def _kill_node_of_one(cluster: Cluster, counts: Path, trials: Any) -> list[tuple[TrialRecord, int]]:
+    """Kill the node where a trial is half trained, if there is one; return the trial, and its epochs by then."""
+    nodes = {node.all_processes["raylet"][0].process.pid: node for node in cluster.worker_nodes}
+    for trial in trials:
+        if trial.state is TrialState.RUNNING and 3 <= len(trial.epochs) <= _EPOCHS - 4:
+            parents = psutil.Process(_pids(counts, trial)[-1]).parents()
+            for raylet in (parent for parent in parents if parent.pid in nodes):
+                _kill(cluster, nodes[raylet.pid], raylet.children(recursive=True))
+                return [(trial, len(trial.epochs))]
+    return []
+
+
+def _kill(cluster: Cluster, node: Any, processes: list[psutil.Process]) -> None:
+    """End a node as its machine's end does: everything at once."""
+    for process in processes:
+        process.suspend()  # or else an actor might tell of its worker's end
+    for process in processes:
+        process.kill()
+    cluster.remove_node(node, allow_graceful=False)
