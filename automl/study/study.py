@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from optuna.storages import BaseStorage
@@ -51,9 +51,15 @@ class Study:
     """One search: dataset x space x objective. Made by `Study.create`, or found again by `Study.open`."""
 
     def __init__(
-        self, folder: Path, storage: BaseStorage, optuna_study: optuna.Study, space: SearchSpace | None
+        self,
+        folder: Path,
+        storage: BaseStorage,
+        optuna_study: optuna.Study,
+        space: SearchSpace | None,
+        *,
+        owner: str = "",
     ) -> None:
-        """Read everything the storage knows; use `create` or `open`."""
+        """Read everything the storage knows; use `create` or `open`. `owner` is written into what is proposed."""
         self._folder = folder
         self._storage = storage
         self._optuna = optuna_study
@@ -67,15 +73,7 @@ class Study:
             **attributes["origin"],
             "space_source": attributes["space"]["source"],
         }
-        self.settings = SearchSettings.from_json(attributes["settings"])
-        self._elapsed_seconds = float(attributes.get("elapsed_seconds", 0.0))
-        self._refit = TrialRecord.from_json(attributes["refit"]) if attributes.get("refit") else None
-        self._final = FinalScore.from_json(attributes["final"]) if attributes.get("final") else None
-        self._finalists = {
-            name: TrialRecord.from_json(value)
-            for name, value in sorted(attributes.items())
-            if name.startswith("finalist:")
-        }
+        self._take_up(attributes)
         self._scheduler = make_scheduler(self.settings.scheduler, max_epochs=self.settings.epochs)
         self._trials = TrialTable()
         self._running: dict[int, Trial] = {}
@@ -88,6 +86,7 @@ class Study:
             self._trials,
             sampler=self.settings.sampler,
             seed=self.settings.seed,
+            owner=owner,
         )
         for frozen in optuna_study.get_trials(deepcopy=False):
             self._read(frozen)
@@ -104,7 +103,7 @@ class Study:
         settings: SearchSettings,
         enqueue: Sequence[Mapping[str, Any]] = (),
         origin: Mapping[str, Any] | None = None,
-    ) -> Study:
+    ) -> Self:
         """Start a study; its name is the folder's.
 
         Args:
@@ -151,10 +150,10 @@ class Study:
             study.set_user_attr(name, value)
         for config in [*queued, flatten(space.default_config())]:
             study.enqueue_trial(dict(config))
-        return cls(folder, store, study, space)
+        return cls._over(folder, store, study, space, storage)
 
     @classmethod
-    def open(cls, folder: Path, *, storage: str | None, space: SearchSpace | None = None) -> Study:
+    def open(cls, folder: Path, *, storage: str | None, space: SearchSpace | None = None) -> Self:
         """Find a study again.
 
         Args:
@@ -170,7 +169,7 @@ class Study:
             return cls._open(folder, storage, space)
 
     @classmethod
-    def _open(cls, folder: Path, storage: str | None, space: SearchSpace | None) -> Study:
+    def _open(cls, folder: Path, storage: str | None, space: SearchSpace | None) -> Self:
         store = open_storage(folder, storage, read_only=space is None)
         try:
             study = optuna.load_study(storage=store, study_name=folder.name)
@@ -182,6 +181,12 @@ class Study:
             raise RequestError(
                 f"the parameters of space {space.name!r} differ from those that study {folder.name!r} was started with"
             )
+        return cls._over(folder, store, study, space, storage)
+
+    @classmethod
+    def _over(
+        cls, folder: Path, store: BaseStorage, study: optuna.Study, space: SearchSpace | None, url: str | None
+    ) -> Self:
         return cls(folder, store, study, space)
 
     @property
@@ -217,6 +222,26 @@ class Study:
         """Trials that were running when the driver of an earlier session died; they keep number, config and seed."""
         return tuple(self._trials[number] for number in self._interrupted)
 
+    @property
+    def elsewhere(self) -> int:
+        """Trials that other living drivers train."""
+        return 0
+
+    @property
+    def is_exhausted(self) -> bool:
+        """True when every config of a finite space has been tried."""
+        return self._proposals.is_exhausted
+
+    def catch_up(self) -> None:
+        """Take up what other drivers have done; here there are none."""
+
+    def take_role(self, role: str) -> str:
+        """Take up work that one driver does for all; empty where it is this one's, or else the driver that does it."""
+        return ""
+
+    def close(self) -> None:
+        """Say that this driver does no more."""
+
     def trial(self, number: int) -> TrialRecord:
         """Return a trial as it stands."""
         return self._trials[number]
@@ -228,10 +253,13 @@ class Study:
         proposes. A config that the study has seen is never returned again.
         """
         if self._interrupted:
-            number = self._interrupted.pop(0)
-            return self._start(self._proposals.trial(number, self._optuna), self._trials[number])
+            return self._take_interrupted()
         proposal = self._proposals.take()
         return None if proposal is None else self._start(proposal.trial, self._new_record(proposal))
+
+    def take_interrupted(self) -> TrialRecord | None:
+        """Return a trial that was interrupted, or None: never a new one."""
+        return self._take_interrupted() if self._interrupted else None
 
     def prefetch(self) -> None:
         """Let the sampler choose what the next `ask` returns, by what is known now.
@@ -268,16 +296,24 @@ class Study:
         went_on = report.epoch in known and report.epoch < max(known)
         return Decision.CONTINUE if went_on else decision
 
-    def retry(self, number: int, result: TrialResult) -> TrialRecord:
-        """Keep how a run of a running trial failed that is to be run again, with number, config and seed as before."""
+    def retry(self, number: int, result: TrialResult) -> TrialRecord | None:
+        """Keep how a run of a running trial failed that is to be run again, with number, config and seed as before.
+
+        Returns:
+            The trial; None where another driver has taken it over.
+        """
         record = self._trials[number]
         self._running[number].set_user_attr(f"attempt:{len(record.attempts):02d}", result.to_json())
         record = replace(record, attempts=(*record.attempts, result))
         self._trials.put(record)
         return record
 
-    def tell(self, number: int, result: TrialResult) -> TrialRecord:
-        """Keep how a running trial ended; one that ended without a usable epoch counts as failed."""
+    def tell(self, number: int, result: TrialResult) -> TrialRecord | None:
+        """Keep how a running trial ended; one that ended without a usable epoch counts as failed.
+
+        Returns:
+            The trial; None where another driver has taken it over.
+        """
         record = self._trials[number]
         if record.value is None and result.state is TrialState.COMPLETE:
             result = replace(result, state=TrialState.FAILED, reason=FailureReason.NAN.value)
@@ -338,6 +374,22 @@ class Study:
         self._final = final
         self._optuna.set_user_attr("final", final.to_json())
 
+    def _take_up(self, attributes: Mapping[str, Any]) -> None:
+        """Take up what is said of the study as a whole, and may change."""
+        self.settings = SearchSettings.from_json(attributes["settings"])
+        self._elapsed_seconds = float(attributes.get("elapsed_seconds", 0.0))
+        self._refit = TrialRecord.from_json(attributes["refit"]) if attributes.get("refit") else None
+        self._final = FinalScore.from_json(attributes["final"]) if attributes.get("final") else None
+        self._finalists = {
+            name: TrialRecord.from_json(value)
+            for name, value in sorted(attributes.items())
+            if name.startswith("finalist:")
+        }
+
+    def _take_interrupted(self) -> TrialRecord:
+        number = self._interrupted.pop(0)
+        return self._start(self._proposals.trial(number, self._optuna), self._trials[number])
+
     def _new_record(self, proposal: Proposal) -> TrialRecord:
         trial, config = proposal
         seed = derive_seed(self.settings.seed, trial.number)
@@ -378,6 +430,19 @@ class Study:
             return
         attributes = frozen.user_attrs
         running = frozen.state is optuna.trial.TrialState.RUNNING
+        record = self._record_of(frozen)
+        if "result" in attributes:
+            record = record.ended(TrialResult.from_json(attributes["result"]))
+            if running and not self._read_only:  # the driver died before the last word
+                self._close(record)
+        elif running:
+            self._interrupted.append(frozen.number)
+        self._trials.put(record)
+        self._replay(record)
+
+    def _record_of(self, frozen: FrozenTrial) -> TrialRecord:
+        """Return a trial that the storage holds, as if it were running."""
+        attributes = frozen.user_attrs
         epochs = [EpochReport.from_json(value) for name, value in attributes.items() if name.startswith("epoch:")]
         attempts = [(name, value) for name, value in attributes.items() if name.startswith("attempt:")]
         record = TrialRecord(
@@ -388,22 +453,16 @@ class Study:
             epochs=tuple(sorted(epochs, key=lambda one: one.epoch)),
             attempts=tuple(TrialResult.from_json(value) for _, value in sorted(attempts)),
         )
-        record = self._with_value(record)
-        if "result" in attributes:
-            record = record.ended(TrialResult.from_json(attributes["result"]))
-            if running and not self._read_only:  # the driver died before the last word
-                self._close(record)
-        elif running:
-            self._interrupted.append(frozen.number)
-        self._trials.put(record)
-        self._replay(record)
+        return self._with_value(record)
 
     def _replay(self, record: TrialRecord) -> None:
         """Tell the scheduler what it heard before; a trial that runs again will report by itself."""
         if not record.state.is_final:
             return
+        heard = self._heard.pop(record.number, 0)
         for epoch, loss in self._losses(record).items():
-            self._scheduler.report(record.number, epoch, loss)
+            if epoch > heard:
+                self._scheduler.report(record.number, epoch, loss)
 
     def _losses(self, record: TrialRecord) -> Mapping[int, float]:
         """Return by epoch what a scheduler hears: the loss that counts by then, from the first usable epoch on.
