@@ -7,8 +7,9 @@ import signal
 import threading
 import time as clock
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -34,9 +35,9 @@ from automl.study.claims import is_shared
 from automl.study.samplers import check_sampler
 from automl.study.schedulers import check_scheduler
 from automl.study.shared_study import SharedStudy
-from automl.study.storage import open_storage, store_failures, stored_names
+from automl.study.storage import STORE_ERRORS, open_storage, store_failures, stored_names
 from automl.study.study import Study
-from automl.tracking.base import NullTracker, Tracker
+from automl.tracking.base import NullTracker, TakingTurns, Tracker
 from automl.training.assemble import check_build
 
 _WORKERS_LOG = "workers.log"
@@ -391,37 +392,45 @@ def _run(
     progress: Callable[[Progress], None] | None,
     storage: str | None,
 ) -> Result:
-    again = home.command("resume", study.record.name, storage)
-    tracker = _tracker(home) if mlflow else NullTracker()
-    try:
-        with store_failures("the store", f"once it is well, go on with: {again}"), _interrupts() as is_interrupted:
-            driver = Driver(
-                study,
-                executor,
-                tracker,
-                progress=progress or (lambda _: None),
-                is_interrupted=is_interrupted,
-                started=started,
-            )
-            SearchLoop(driver).run()
-    except KeyboardInterrupt as error:
-        raise SearchInterrupted(study.record.name, again) from error
-    finally:
-        executor.close()
-        study.close()
-        tracker.update(study.record)
-        unsent = tracker.close(_TRACKER_SECONDS)
-        if unsent:
-            sync = home.command("sync", study.record.name, storage)
-            _log.warning("MLflow has not got %d runs of this study yet; later send them with: %s", unsent, sync)
-    return Result(study.record)
+    with closing(study):
+        again = home.command("resume", study.record.name, storage)
+        tracker = _tracker(home, study) if mlflow else NullTracker()
+        try:
+            with store_failures("the store", f"once it is well, go on with: {again}"), _interrupts() as is_interrupted:
+                driver = Driver(
+                    study,
+                    executor,
+                    tracker,
+                    progress=progress or (lambda _: None),
+                    is_interrupted=is_interrupted,
+                    started=started,
+                )
+                SearchLoop(driver).run()
+        except KeyboardInterrupt as error:
+            raise SearchInterrupted(study.record.name, again) from error
+        finally:
+            executor.close()
+            tracker.update(study.record)
+            unsent = tracker.close(_TRACKER_SECONDS)
+            if unsent:
+                sync = home.command("sync", study.record.name, storage)
+                _log.warning("MLflow has not got %d runs of this study yet; later send them with: %s", unsent, sync)
+        return Result(study.record)
 
 
-def _tracker(home: Home) -> Tracker:
+def _tracker(home: Home, study: Study) -> Tracker:
     from automl.tracking.mlflow import MlflowTracker, store_of
 
     uri, artifact_root = store_of(home)
-    return MlflowTracker(uri, artifact_root=artifact_root)
+    tracker = MlflowTracker(uri, artifact_root=artifact_root)
+    return TakingTurns(tracker, partial(_takes_turn, study)) if isinstance(study, SharedStudy) else tracker
+
+
+def _takes_turn(study: Study) -> bool:
+    try:
+        return not study.take_role("mlflow")
+    except STORE_ERRORS:  # the search meets it too, and says so
+        return False
 
 
 @contextmanager

@@ -78,14 +78,10 @@ class SearchLoop:
 
         While another driver trains them this one waits: should that one die, it goes on from what is kept.
         """
-        while self._wants_finalists():
-            other = self._study.take_role("finalists")
-            if not other:
-                self._driver.notes["finalists"] = ""
-                return self._wants_finalists()  # the other may have ended since, and have finished them
-            self._driver.notes["finalists"] = f"the finalists are trained by driver {other}"
+        while self._wants_finalists() and (other := self._study.take_role("finalists")):
+            self._driver.notes["finalists"] = f"driver {other} trains the finalists, and its home gets the final model"
             self._driver.wait(math.inf, self._take_up)
-        return False
+        return self._wants_finalists()  # the other may have finished them
 
     def _wants_finalists(self) -> bool:
         final = self._study.record.final

@@ -25,11 +25,16 @@ from automl.training.job import TrialJob
 EPOCH_SECONDS = 0.02
 
 
+def _say(word: str, number: int) -> None:
+    sys.stdout.write(f"{word} {number}\n")
+    sys.stdout.flush()
+
+
 class SlowExecutor(ScriptedExecutor):
     """Takes real time, and says what it does."""
 
     def submit(self, job: TrialJob) -> None:
-        print("trains" if job.weights_path is None else "finalist", job.number, flush=True)
+        _say("trains" if job.weights_path is None else "finalist", job.number)
         super().submit(job)
 
     def wait(self, timeout_seconds: float) -> list[Event]:
@@ -37,7 +42,7 @@ class SlowExecutor(ScriptedExecutor):
         return super().wait(timeout_seconds)
 
     def call(self, function: Any, *, backend: str | None = None, **arguments: Any) -> Any:
-        print("scores", arguments["trial"], flush=True)
+        _say("scores", arguments["trial"])
         return super().call(function, backend=backend, **arguments)
 
 
@@ -47,7 +52,7 @@ class TellingStudy(SharedStudy):
     def tell(self, number: int, result: TrialResult) -> TrialRecord | None:
         told = super().tell(number, result)
         if told is not None:
-            print("told", number, flush=True)
+            _say("told", number)
         return told
 
 
@@ -67,7 +72,7 @@ def main(folder: Path, url: str, slots: int, beat_seconds: float, grace_seconds:
         SearchLoop(driver).run()
     finally:
         study.close()
-    print("ends", study.counted, flush=True)
+    _say("ends", study.counted)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from automl.records import Decision, EpochReport, TrialRecord, TrialResult
 from automl.search_space import SearchSpace
 from automl.study.claims import DRIVER, Claims, Lock, study_lock
 from automl.study.study import Study
+from automl.study.trial_values import read_running
 
 _LOOK_SECONDS = 1.0  # between two looks at what others have done
 _ROLE = "role:"
@@ -171,7 +172,7 @@ class SharedStudy(Study):
         if "seed" not in frozen.user_attrs:  # chosen ahead, and not claimed
             return
         self._elsewhere.add(frozen.number)
-        record = self._record_of(frozen)
+        record = read_running(self._objective, frozen)
         if not self._trials.has(record):
             self._trials.put(record)
 

@@ -15,7 +15,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalStorage
 from sqlalchemy import URL, make_url
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from automl.errors import RequestError, SurroundingsError
 from automl.study.journal import DriverStorage
@@ -76,7 +76,7 @@ def open_storage(folder: Path, url: str | None, *, read_only: bool = False) -> B
             raise
         except Exception as error:
             kind = SurroundingsError if _is_busy(error) else RequestError
-            raise kind(f"--storage {url!r} cannot be opened: {_reason(error)}") from error
+            raise kind(f"--storage {_shown(url)!r} cannot be opened: {_reason(error)}") from error
     path = folder / JOURNAL_NAME
     if read_only and not path.exists():
         raise RequestError(f"{folder} holds no study ({JOURNAL_NAME} is missing); was it searched with --storage?")
@@ -111,6 +111,14 @@ def sqlalchemy_url(url: str) -> URL:
     if find_spec("psycopg") is None:
         raise RequestError("--storage postgresql:// needs a client: pip install 'keras-automl[postgresql]'")
     return address.set(drivername="postgresql+psycopg")
+
+
+def _shown(url: str) -> str:
+    """Return the URL without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return url
 
 
 def _is_busy(error: Exception) -> bool:
@@ -170,4 +178,4 @@ def delete_stored(name: str, url: str) -> None:
     try:
         optuna.delete_study(study_name=name, storage=open_storage(Path(), url))
     except KeyError as error:
-        raise RequestError(f"the storage {url!r} holds no study {name!r}") from error
+        raise RequestError(f"the storage {_shown(url)!r} holds no study {name!r}") from error

@@ -6,7 +6,6 @@ attributes beside them, so that a study is whole in its storage and `optuna-dash
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +35,7 @@ from automl.study.journal import together
 from automl.study.proposals import Proposal, Proposals
 from automl.study.schedulers import make_scheduler
 from automl.study.storage import open_storage, store_failures
+from automl.study.trial_values import losses_by_epoch, read_running, with_value
 from automl.study.trials import TrialTable
 from automl.study_record import StudyRecord
 
@@ -49,6 +49,10 @@ _CONSTRAINT = "can be trained"  # violated above 0
 
 class Study:
     """One search: dataset x space x objective. Made by `Study.create`, or found again by `Study.open`."""
+
+    settings: SearchSettings
+    _refit: TrialRecord | None
+    _final: FinalScore | None
 
     def __init__(
         self,
@@ -279,9 +283,9 @@ class Study:
         record = self._trials[number]
         known = {one.epoch for one in record.epochs}
         epochs = [*(one for one in record.epochs if one.epoch != report.epoch), report]
-        record = self._with_value(replace(record, epochs=tuple(sorted(epochs, key=lambda one: one.epoch))))
+        record = with_value(self._objective, replace(record, epochs=tuple(sorted(epochs, key=lambda one: one.epoch))))
         self._trials.put(record)
-        loss = self._losses(record).get(report.epoch)
+        loss = losses_by_epoch(self._objective, record).get(report.epoch)
         trial = self._running[number]
         with together(self._storage):
             trial.set_user_attr(f"epoch:{report.epoch}", report.to_json())
@@ -357,7 +361,7 @@ class Study:
     def keep_finalist(self, number: int, repeat: int, record: TrialRecord) -> None:
         """Keep one re-training of a top config."""
         name = f"finalist:{number:06d}:{repeat:02d}"
-        self._finalists[name] = self._with_value(record)
+        self._finalists[name] = with_value(self._objective, record)
         self._optuna.set_user_attr(name, self._finalists[name].to_json())
 
     def finalist(self, number: int, repeat: int) -> TrialRecord | None:
@@ -418,19 +422,13 @@ class Study:
             state = optuna.trial.TrialState.PRUNED
         self._optuna.tell(record.number, value, state=state)
 
-    def _with_value(self, record: TrialRecord) -> TrialRecord:
-        best = self._objective.counted_epoch(record.epochs)
-        if best is None:
-            return record
-        return replace(record, value=best.metrics[self._objective.metric], best_epoch=best.epoch)
-
     def _read(self, frozen: FrozenTrial) -> None:
         """Take up a trial that the storage holds."""
         if not self._proposals.read(frozen):
             return
         attributes = frozen.user_attrs
         running = frozen.state is optuna.trial.TrialState.RUNNING
-        record = self._record_of(frozen)
+        record = read_running(self._objective, frozen)
         if "result" in attributes:
             record = record.ended(TrialResult.from_json(attributes["result"]))
             if running and not self._read_only:  # the driver died before the last word
@@ -440,45 +438,14 @@ class Study:
         self._trials.put(record)
         self._replay(record)
 
-    def _record_of(self, frozen: FrozenTrial) -> TrialRecord:
-        """Return a trial that the storage holds, as if it were running."""
-        attributes = frozen.user_attrs
-        epochs = [EpochReport.from_json(value) for name, value in attributes.items() if name.startswith("epoch:")]
-        attempts = [(name, value) for name, value in attributes.items() if name.startswith("attempt:")]
-        record = TrialRecord(
-            number=frozen.number,
-            config=attributes["config"],
-            seed=attributes["seed"],
-            state=TrialState.RUNNING,
-            epochs=tuple(sorted(epochs, key=lambda one: one.epoch)),
-            attempts=tuple(TrialResult.from_json(value) for _, value in sorted(attempts)),
-        )
-        return self._with_value(record)
-
     def _replay(self, record: TrialRecord) -> None:
         """Tell the scheduler what it heard before; a trial that runs again will report by itself."""
         if not record.state.is_final:
             return
         heard = self._heard.pop(record.number, 0)
-        for epoch, loss in self._losses(record).items():
+        for epoch, loss in losses_by_epoch(self._objective, record).items():
             if epoch > heard:
                 self._scheduler.report(record.number, epoch, loss)
-
-    def _losses(self, record: TrialRecord) -> Mapping[int, float]:
-        """Return by epoch what a scheduler hears: the loss that counts by then, from the first usable epoch on.
-
-        It looks at no later epoch: a trial that runs again has them already, and must be judged as it was.
-        """
-        losses: dict[int, float] = {}
-        so_far = math.inf
-        for report in record.epochs:
-            value = report.metrics.get(self._objective.metric, math.nan)
-            if math.isfinite(value):
-                own = self._objective.loss(value)
-                so_far = own if self._objective.epoch == "last" else min(so_far, own)
-            if so_far < math.inf:
-                losses[report.epoch] = so_far
-        return losses
 
 
 def _checked(space: SearchSpace, partial: Mapping[str, Any]) -> dict[str, Any]:
