@@ -38,6 +38,10 @@ DRIVER = "driver"
 _BEATS = "driver:"  # with a driver's name: an attribute of the study, what it has counted to, or None once it has ended
 _FOLDER = "drivers"
 
+_LOCK_STATEMENT = sqlalchemy.text(
+    "SELECT set_config('idle_in_transaction_session_timeout', :patience, true), pg_advisory_xact_lock(:key)"
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -90,7 +94,7 @@ class Claims:
 
     def begin(self) -> None:
         """Beat from now on: what this driver claims is its own."""
-        if self._thread is not None:
+        if self._thread is not None or self._ended.is_set():
             return
         self._folder.mkdir(exist_ok=True)
         self._life = self._life_path(self.driver).open("wb")
@@ -102,11 +106,10 @@ class Claims:
     def end(self) -> None:
         """Give up every claim: others need not wait for this driver."""
         self._lock.close()
-        if self._thread is None or self._life is None:
+        if self._thread is None or self._life is None or self._ended.is_set():
             return
         self._ended.set()
         self._thread.join()
-        self._thread = None
         try:
             self._beat(None)
         except STORE_ERRORS as error:
@@ -209,10 +212,9 @@ class AdvisoryLock:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Wait until nobody holds it, and hold it."""
-        idle = f"SET LOCAL idle_in_transaction_session_timeout = {int(1000 * GRACE_SECONDS)}"
+        patience = f"{int(1000 * GRACE_SECONDS)}ms"
         with self._engine.begin() as connection:
-            connection.execute(sqlalchemy.text(idle))
-            connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": self._key})
+            connection.execute(_LOCK_STATEMENT, {"patience": patience, "key": self._key})
             yield
 
     def close(self) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from asked_studies import FINITE, SPACE, epoch, run
 from digits_spec import SPEC
+from scripted_search import RememberingTracker
+from sqlalchemy.exc import InternalError
 
 from automl.objective import Objective
 from automl.records import Decision, TrialResult, TrialState
@@ -17,6 +19,7 @@ from automl.settings import SearchSettings
 from automl.study import claims
 from automl.study.shared_study import SharedStudy
 from automl.study.study import Study
+from automl.tracking import base
 
 COMPLETE = TrialResult(state=TrialState.COMPLETE, reason="epochs")
 
@@ -167,3 +170,38 @@ def test_a_study_of_an_earlier_version_is_taken_up(
     assert here.ask().number == 1
     time.sleep(0.4)
     assert here.ask().number == trial.number  # nobody's name stands in it: it was some driver's that is dead
+
+
+def test_one_driver_writes_runs_until_it_ends(
+    drivers: Callable[..., SharedStudy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "_TURN_SECONDS", 0.0)
+    studies = [drivers(), drivers("there")]
+    stores = [RememberingTracker(), RememberingTracker()]
+    here, there = (
+        base.TakingTurns(store, lambda study=study: not study.take_role("mlflow"))
+        for store, study in zip(stores, studies, strict=True)
+    )
+    for _ in range(2):
+        for tracker, study in ((here, studies[0]), (there, studies[1])):
+            tracker.update(study.record)
+    assert [len(store.records) for store in stores] == [2, 0]
+    studies[0].close()
+    there.update(studies[1].record)
+    assert [len(store.records) for store in stores] == [2, 1]
+
+
+def test_a_driver_that_hangs_in_the_lock_loses_it(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "GRACE_SECONDS", 0.3)
+    hanging, other = (claims.study_lock(postgresql_url, "one") for _ in range(2))
+
+    def hang() -> None:
+        with hanging.held():
+            started = time.monotonic()
+            with other.held():
+                assert 0.2 < time.monotonic() - started < 5
+
+    with pytest.raises(InternalError, match="idle-in-transaction"):
+        hang()
+    for lock in (hanging, other):
+        lock.close()
