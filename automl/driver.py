@@ -24,7 +24,7 @@ _TICK_SECONDS = 0.25
 _NEWS_SECONDS = 0.25  # between two looks of tracker and progress at the study
 _NEWS_SHARE = 0.05  # of a processor that looks may take: a live table costs more as trials pile up
 _PAUSE_SECONDS = 3.0  # what running epochs are given to end when the driver is interrupted
-_GRACE_SECONDS = 5.0  # what a running epoch is given after the deadline before its worker is ended
+GRACE_SECONDS = 5.0  # what a running epoch is given after the deadline before its worker is ended
 _TIMEOUT_GRACE_SECONDS = 2.0  # what an epoch is given to end after the trial's timeout before its worker is ended
 _SPEND_SECONDS = 5.0  # between two notes of the time spent: what a killed driver forgets at most
 
@@ -176,7 +176,7 @@ class Driver:
         if self._is_interrupted():
             self._pause(take_up)
             raise KeyboardInterrupt
-        if seconds_left < -_GRACE_SECONDS:
+        if seconds_left < -GRACE_SECONDS:
             stopped = TrialResult(state=TrialState.PRUNED, reason="deadline")
             for job in self.executor.running:
                 self.executor.abandon(job, stopped)

@@ -114,21 +114,40 @@ class Home:
             raise UnknownNameError("study", name, self.study_names(), also=f"in {self.path}")
         return self.studies / name
 
+    def join_study(self, name: str, *, stored: Collection[str]) -> None:
+        """Make the folder of a study that drivers of other homes have in a shared storage.
+
+        Args:
+            name: The study's name.
+            stored: Names of every study in that storage.
+
+        Raises:
+            UnknownNameError: There is none of that name.
+        """
+        if name not in stored:
+            raise UnknownNameError("study", name, stored, also="in this storage")
+        self.create()
+        (self.studies / name).mkdir(exist_ok=True)
+
     def command(self, verb: str, name: str, storage: str | None = None) -> str:
         """Return the command line that acts on a study of this home, such as `automl resume NAME --home DIR`."""
         home = "" if self.path == Home().path else f" --home {shlex.quote(str(self.path))}"
         return f"automl {verb} {name}{home}" + (f" --storage {shlex.quote(storage)}" if storage else "")
 
     @contextmanager
-    def driving(self, name: str) -> Iterator[None]:
-        """Hold a study for the one driver that may write to it from this home; however it dies, the hold ends with it.
+    def driving(self, name: str, *, shared: bool = False) -> Iterator[None]:
+        """Hold a study for the driver that writes to it from this home; however it dies, the hold ends with it.
+
+        Args:
+            name: The study's name.
+            shared: Other drivers may hold it too, so long as they share it as well.
 
         Raises:
             RequestError: Another living process holds it.
         """
         with (self.study_folder(name) / _LOCK).open("a+") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 lock.seek(0)
                 holder = lock.read().strip() or "unknown"

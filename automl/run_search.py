@@ -7,8 +7,9 @@ import signal
 import threading
 import time as clock
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -30,11 +31,13 @@ from automl.search_loop import SearchLoop
 from automl.search_space import SearchSpace
 from automl.settings import DEFAULT_SECONDS, DEFAULT_TRIALS, SearchSettings
 from automl.space_sources import AUTO, auto_space, default_space, find_space
+from automl.study.claims import is_shared
 from automl.study.samplers import check_sampler
 from automl.study.schedulers import check_scheduler
-from automl.study.storage import open_storage, store_failures, stored_names
+from automl.study.shared_study import SharedStudy
+from automl.study.storage import STORE_ERRORS, open_storage, store_failures, stored_names
 from automl.study.study import Study
-from automl.tracking.base import NullTracker, Tracker
+from automl.tracking.base import NullTracker, TakingTurns, Tracker
 from automl.training.assemble import check_build
 
 _WORKERS_LOG = "workers.log"
@@ -219,12 +222,12 @@ def search(
         }
         taken = stored_names(storage) if storage else ()
         folder = place.new_study_folder(name, f"{prepared.spec.name}-{chosen.name}", taken=taken)
-        with place.driving(folder.name):
+        with place.driving(folder.name, shared=is_shared(storage)):
             try:
                 runner.log_to(folder / _WORKERS_LOG)
                 runner.prepare(prepared.folder, chosen.build)
                 _check_build(runner, chosen, settings)
-                study = Study.create(
+                study = _study_class(storage).create(
                     folder,
                     storage=storage,
                     space=chosen,
@@ -261,7 +264,7 @@ def resume(
     """Go on with a study that was interrupted, or give a finished one a larger budget.
 
     Trials that were running go on from their last checkpoints, under their numbers. Nothing that was reported is
-    lost or repeated in MLflow.
+    lost or repeated in MLflow. With a `storage` that other drivers work on, this one joins them, from another home too.
 
     Args:
         study: The study's name.
@@ -300,7 +303,11 @@ def resume(
         "trial_timeout_seconds": _seconds("trial-timeout", trial_timeout),
     }
     place = Home(home)
-    with place.driving(study):
+    if storage is not None:
+        stored_in = stored_names(storage)
+        if is_shared(storage):
+            place.join_study(study, stored=stored_in)
+    with place.driving(study, shared=is_shared(storage)):
         folder = place.study_folder(study)
         stored = Study.open(folder, storage=storage)
         wanted = _moved(stored.settings, workers, gpus_per_trial, executor, ray_address)
@@ -311,7 +318,7 @@ def resume(
             runner.start()  # workers import Keras while the data is looked at
             prepared = _prepare_again(study, stored.origin, place)
             chosen = space or _find_again(study, stored.origin)
-            opened = Study.open(folder, storage=storage, space=chosen)
+            opened = _study_class(storage).open(folder, storage=storage, space=chosen)
             opened.revise(**revised)
             runner.prepare(prepared.folder, chosen.build)
         except BaseException:
@@ -319,6 +326,10 @@ def resume(
             raise
         mlflow = bool(stored.origin["mlflow"])
         return _run(opened, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
+
+
+def _study_class(storage: str | None) -> type[Study]:
+    return SharedStudy if is_shared(storage) else Study
 
 
 def _moved(
@@ -381,36 +392,45 @@ def _run(
     progress: Callable[[Progress], None] | None,
     storage: str | None,
 ) -> Result:
-    again = home.command("resume", study.record.name, storage)
-    tracker = _tracker(home) if mlflow else NullTracker()
-    try:
-        with store_failures("the store", f"once it is well, go on with: {again}"), _interrupts() as is_interrupted:
-            driver = Driver(
-                study,
-                executor,
-                tracker,
-                progress=progress or (lambda _: None),
-                is_interrupted=is_interrupted,
-                started=started,
-            )
-            SearchLoop(driver).run()
-    except KeyboardInterrupt as error:
-        raise SearchInterrupted(study.record.name, again) from error
-    finally:
-        executor.close()
-        tracker.update(study.record)
-        unsent = tracker.close(_TRACKER_SECONDS)
-        if unsent:
-            sync = home.command("sync", study.record.name, storage)
-            _log.warning("MLflow has not got %d runs of this study yet; later send them with: %s", unsent, sync)
-    return Result(study.record)
+    with closing(study):
+        again = home.command("resume", study.record.name, storage)
+        tracker = _tracker(home, study) if mlflow else NullTracker()
+        try:
+            with store_failures("the store", f"once it is well, go on with: {again}"), _interrupts() as is_interrupted:
+                driver = Driver(
+                    study,
+                    executor,
+                    tracker,
+                    progress=progress or (lambda _: None),
+                    is_interrupted=is_interrupted,
+                    started=started,
+                )
+                SearchLoop(driver).run()
+        except KeyboardInterrupt as error:
+            raise SearchInterrupted(study.record.name, again) from error
+        finally:
+            executor.close()
+            tracker.update(study.record)
+            unsent = tracker.close(_TRACKER_SECONDS)
+            if unsent:
+                sync = home.command("sync", study.record.name, storage)
+                _log.warning("MLflow has not got %d runs of this study yet; later send them with: %s", unsent, sync)
+        return Result(study.record)
 
 
-def _tracker(home: Home) -> Tracker:
+def _tracker(home: Home, study: Study) -> Tracker:
     from automl.tracking.mlflow import MlflowTracker, store_of
 
     uri, artifact_root = store_of(home)
-    return MlflowTracker(uri, artifact_root=artifact_root)
+    tracker = MlflowTracker(uri, artifact_root=artifact_root)
+    return TakingTurns(tracker, partial(_takes_turn, study)) if isinstance(study, SharedStudy) else tracker
+
+
+def _takes_turn(study: Study) -> bool:
+    try:
+        return not study.take_role("mlflow")
+    except STORE_ERRORS:  # the search meets it too, and says so
+        return False
 
 
 @contextmanager

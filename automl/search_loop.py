@@ -5,10 +5,11 @@ First the search, then the finalists (`finalists_loop.py`). What both share is `
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
-from automl.driver import Driver
+from automl.driver import GRACE_SECONDS, Driver
 from automl.errors import NoUsableModelError
 from automl.executors.base import Ended, Event, Reported
 from automl.failed_trials import is_hopeless, why_nothing
@@ -48,8 +49,7 @@ class SearchLoop:
             if not self._study.record.ranked:
                 discard_all(self._study.record.folder)
                 raise NoUsableModelError(why_nothing(self._study.record))
-            final = self._study.record.final
-            if self._study.settings.finalists and (final is None or self._study.counted > final.judged_trials):
+            if self._takes_finalists():
                 FinalistsLoop(self._driver, reserve_seconds=self._reserve_seconds).run()
             self._driver.phase = "done"
             discard_all(self._study.record.folder)
@@ -59,13 +59,33 @@ class SearchLoop:
 
     def _search(self) -> None:
         while True:
+            self._study.catch_up()
             self._submit_trials()
-            if not self._executor.running:
+            if not self._executor.running and not self._waits_for_others():
                 break
             self._driver.wait(self._driver.seconds_left(self._reserve_seconds), self._take_up)
         for trial in self._retries.drain():  # there is no time left for them
             self._study.tell(trial.number, replace(trial.attempts[-1], wall_seconds=0.0))
         self._study.drop_prefetched()
+
+    def _waits_for_others(self) -> bool:
+        """Return True while other drivers train trials: one that dies or fails leaves them to this one."""
+        left = self._driver.seconds_left(self._reserve_seconds)
+        return self._study.elsewhere > 0 and left > -GRACE_SECONDS
+
+    def _takes_finalists(self) -> bool:
+        """Return True once finalists are this driver's to train, and False where there are none to be trained.
+
+        While another driver trains them this one waits: should that one die, it goes on from what is kept.
+        """
+        while self._wants_finalists() and (other := self._study.take_role("finalists")):
+            self._driver.notes["finalists"] = f"driver {other} trains the finalists, and its home gets the final model"
+            self._driver.wait(math.inf, self._take_up)
+        return self._wants_finalists()  # the other may have finished them
+
+    def _wants_finalists(self) -> bool:
+        final = self._study.record.final
+        return self._study.settings.finalists > 0 and (final is None or self._study.counted > final.judged_trials)
 
     def _submit_trials(self) -> None:
         """Fill every slot; then choose the next trial while they train, rather than while one of them waits for it."""
@@ -86,7 +106,8 @@ class SearchLoop:
             return None
         trial = self._study.ask()
         if trial is None:
-            self._is_exhausted = True
+            self._is_exhausted = self._study.is_exhausted
+        if self._is_exhausted:
             self._driver.notes["space"] = "the space is exhausted: every config has been tried"
         if trial is None or not must_be_alone(trial):
             return trial
@@ -100,7 +121,7 @@ class SearchLoop:
             return False
         if self._study.failed and not self._study.counted and is_hopeless(self._study.record):
             return False
-        if settings.trials is not None and self._study.counted + running >= settings.trials:
+        if settings.trials is not None and self._study.counted + running + self._study.elsewhere >= settings.trials:
             return False
         return self._driver.seconds_left(self._reserve_seconds) > 0
 
@@ -132,10 +153,12 @@ class SearchLoop:
         if self._driver.goes_on_later(event):
             return
         if self._driver.may_retry(event, self._study.trial(event.job.number)):
-            self._retries.add(self._study.retry(event.job.number, event.result))
+            again = self._study.retry(event.job.number, event.result)
+            if again is not None:
+                self._retries.add(again)
             return
-        self._study.tell(event.job.number, self._driver.reasoned(event))
-        discard(event.job.checkpoint_folder)
+        if self._study.tell(event.job.number, self._driver.reasoned(event)) is not None:
+            discard(event.job.checkpoint_folder)
         self._reserve()
 
     def _reserve(self) -> None:
@@ -151,8 +174,6 @@ class SearchLoop:
 
     def _close_interrupted(self) -> None:
         """Close trials of a dead driver for which no time was left: no study ends with a trial that seems to run."""
-        for _ in self._study.interrupted:
-            trial = self._study.ask()
-            if trial is not None:
-                self._study.tell(trial.number, TrialResult(state=TrialState.PRUNED, reason="deadline"))
-                discard(checkpoint_folder(self._study.record.folder, trial.number))
+        while (trial := self._study.take_interrupted()) is not None:
+            self._study.tell(trial.number, TrialResult(state=TrialState.PRUNED, reason="deadline"))
+            discard(checkpoint_folder(self._study.record.folder, trial.number))

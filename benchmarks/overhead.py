@@ -129,7 +129,7 @@ class TimedStudy(Study):
         """Report, and note what it took."""
         return self._timed("report", super().report, number, report)
 
-    def tell(self, number: int, result: TrialResult) -> TrialRecord:
+    def tell(self, number: int, result: TrialResult) -> TrialRecord | None:
         """Tell, and note what it took."""
         return self._timed("tell", super().tell, number, result)
 

@@ -176,3 +176,21 @@ def test_a_command_names_home_and_storage(tmp_path: Path, monkeypatch: pytest.Mo
     assert Home().command("resume", "one") == "automl resume one"
     other = Home(tmp_path / "a b").command("resume", "one", "sqlite:///x.db")
     assert other == f"automl resume one --home '{tmp_path / 'a b'}' --storage sqlite:///x.db"
+
+
+def test_drivers_that_share_a_study_hold_it_together_against_others(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.join_study("shared", stored=["shared"])
+    with home.driving("shared", shared=True):
+        with home.driving("shared", shared=True):
+            pass
+        with pytest.raises(RequestError, match="is being searched by process"), home.driving("shared"):
+            pass
+    with home.driving("shared"), pytest.raises(RequestError), home.driving("shared", shared=True):
+        pass
+
+
+def test_a_study_that_no_driver_has_cannot_be_joined(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"did you mean 'shared'\?.* in this storage"):
+        Home(tmp_path / "new").join_study("shard", stored=["shared"])
+    assert not (tmp_path / "new").exists()

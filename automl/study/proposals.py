@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, Trial
 from automl.records import Config, FailureReason
 from automl.search_space import SearchSpace, flatten
 from automl.seeds import derive_seed
+from automl.study.claims import DRIVER
 from automl.study.distributions import suggest
 from automl.study.journal import together
 from automl.study.samplers import make_sampler
@@ -44,8 +45,19 @@ class Proposals:
         *,
         sampler: str,
         seed: int,
+        owner: str = "",
     ) -> None:
-        """Start with nothing proposed; `read` takes up what the storage holds."""
+        """Start with nothing proposed; `read` takes up what the storage holds.
+
+        Args:
+            storage: The study's.
+            study_name: Its name there.
+            space: What is searched.
+            trials: What has been tried.
+            sampler: The sampler's name.
+            seed: The study's.
+            owner: The driver's name, where there may be others; every proposal of its carries it.
+        """
         self._storage = storage
         self._study_name = study_name
         self._study_id = storage.get_study_id_from_name(study_name)
@@ -53,12 +65,13 @@ class Proposals:
         self._trials = trials
         self._sampler = sampler
         self._seed = seed
+        self._owner = owner
         self._grid = iter(space.grid())
         self._queued = 0  # configs that were enqueued and not proposed yet
         self._unfinished: list[int] = []  # proposals of a driver that died
-        self._asked = 0
+        self._asked = 0  # after the highest number of a trial that was proposed
         self._ahead: Proposal | None = None
-        self._is_exhausted = False
+        self.is_exhausted = False
 
     def read(self, frozen: FrozenTrial) -> bool:
         """Take up what the storage holds; return True where it is a trial of the study, with a config."""
@@ -69,14 +82,26 @@ class Proposals:
         if not has_config and frozen.state is optuna.trial.TrialState.RUNNING:
             self._unfinished.append(frozen.number)
             return False
-        self._asked += 1
+        self._asked = max(self._asked, frozen.number + 1)
         return has_config
+
+    def recount(self) -> None:
+        """Forget how many configs are queued: whoever shares the storage may have taken some; `read` counts them."""
+        self._queued = 0
 
     def prefetch(self) -> None:
         """Choose what `take` returns, by what is known now; nothing where that is done, or the space is exhausted."""
-        if self._ahead is None and not self._is_exhausted:
+        if self._ahead is None and not self.is_exhausted:
             self._ahead = self._propose()
-            self._is_exhausted = self._ahead is None
+            self.is_exhausted = self._ahead is None
+
+    def refuse_repeated(self) -> bool:
+        """Refuse what was chosen ahead where its config has become a trial meanwhile; return True where it had."""
+        if self._ahead is None or not self._trials.has_seen(self._ahead.config):
+            return False
+        repeated, self._ahead = self._ahead, None
+        self._refuse(repeated.trial, FailureReason.DUPLICATE.value)
+        return True
 
     def take(self) -> Proposal | None:
         """Return the next proposal, or None when every config of a finite space has been tried."""
@@ -87,7 +112,7 @@ class Proposals:
     def drop(self) -> None:
         """Let go of proposals that nobody will ask for; Optuna counts them as failed."""
         left = [] if self._ahead is None else [self._ahead.trial]
-        left += [self.trial(number, self._load()) for number in self._unfinished]
+        left += [self.trial(number, self._load(number)) for number in self._unfinished]
         self._ahead, self._unfinished = None, []
         for trial in left:
             self._refuse(trial, "not needed")
@@ -117,22 +142,22 @@ class Proposals:
 
     def _next_trial(self, *, last_resort: bool) -> Trial | None:
         """Return a trial that has no config yet, or None when the space is exhausted."""
-        study = self._load()
         if self._unfinished:
-            trial = self.trial(self._unfinished.pop(0), study)
-        elif self._enqueue(study, last_resort=last_resort):
-            trial = self._new_trial(study)
+            number = self._unfinished.pop(0)
+            trial = self.trial(number, self._load(number))
+        elif self._enqueue(last_resort=last_resort):
+            trial = self._new_trial()
         else:
             return None
-        self._asked += 1
+        self._asked = max(self._asked, trial.number + 1)
         return trial
 
-    def _load(self) -> optuna.Study:
-        """Return the Optuna study anew: one that has sampled before remembers the trials that it saw then."""
-        sampler = make_sampler(self._sampler, seed=self._seed, number=self._asked)
+    def _load(self, number: int) -> optuna.Study:
+        """Return the Optuna study anew, for a trial: one that has sampled before remembers the trials it saw then."""
+        sampler = make_sampler(self._sampler, seed=self._seed, number=number)
         return optuna.load_study(storage=self._storage, study_name=self._study_name, sampler=sampler)
 
-    def _enqueue(self, study: optuna.Study, *, last_resort: bool) -> bool:
+    def _enqueue(self, *, last_resort: bool) -> bool:
         """Enqueue what does not come from Optuna's sampler; False when the space is exhausted."""
         if self._has_queued:
             return True
@@ -145,18 +170,30 @@ class Proposals:
         else:
             config = self._space.random_config(Random(derive_seed(self._seed, self._asked)))
         if config is not None:
-            study.enqueue_trial(dict(flatten(config)))
+            self._load(self._asked).enqueue_trial(dict(flatten(config)))
             self._queued += 1
         return config is not None
 
-    def _new_trial(self, study: optuna.Study) -> Trial:
+    def _new_trial(self) -> Trial:
         if self._queued:
             self._queued -= 1
-            return study.ask()
+            number = self._load(self._asked).ask().number
+            trial = self.trial(number, self._load(number))
+            if self._owner:
+                trial.set_user_attr(DRIVER, self._owner)
+            return trial
         # Optuna's own `ask` would look through all trials for one that waits.
-        trial = Trial(study, self._storage.create_new_trial(self._study_id))
+        trial_id = self._storage.create_new_trial(self._study_id, self._template)
+        trial = Trial(self._load(self._storage.get_trial_number_from_id(trial_id)), trial_id)
         _ = trial.relative_params  # what takes the sampler long is done before the storage is locked
         return trial
+
+    @property
+    def _template(self) -> FrozenTrial | None:
+        """What a new trial holds from its first moment: whoever sees it must see whose it is."""
+        if not self._owner:
+            return None
+        return optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING, user_attrs={DRIVER: self._owner})
 
     def _refuse(self, trial: Trial, reason: str) -> None:
         """Close a trial that has no seed, and is therefore hidden everywhere."""

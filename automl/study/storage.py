@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalStorage
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
@@ -22,7 +24,8 @@ JOURNAL_NAME = "journal.log"
 _LOCK_SUFFIX = ".lock"  # of Optuna's lock on a journal file
 _LONGEST_WRITE_SECONDS = 3.0
 _BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY")
-_STORE_ERRORS = (OSError, StorageInternalError, SQLAlchemyError)
+STORE_ERRORS = (OSError, StorageInternalError, SQLAlchemyError)
+"""What a disk or a database raises through Optuna."""
 
 
 @contextmanager
@@ -38,7 +41,7 @@ def store_failures(what: str, advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except _STORE_ERRORS as error:
+    except STORE_ERRORS as error:
         raise SurroundingsError(f"{what} failed ({_reason(error)}); {advice}") from error
 
 
@@ -68,7 +71,9 @@ def open_storage(folder: Path, url: str | None, *, read_only: bool = False) -> B
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # one line a trial is what the live table shows better
     if url is not None:
         try:
-            return optuna.storages.get_storage(url)
+            return _open_database(sqlalchemy_url(url))
+        except RequestError:
+            raise
         except Exception as error:
             kind = SurroundingsError if _is_busy(error) else RequestError
             raise kind(f"--storage {shown_url(url)!r} cannot be opened: {_reason(error)}") from error
@@ -84,6 +89,28 @@ def open_storage(folder: Path, url: str | None, *, read_only: bool = False) -> B
         raise SurroundingsError(f"the journal {path} cannot be opened: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:  # what Optuna meets in a journal that was damaged
         raise SurroundingsError(f"the journal {path} is damaged ({_reason(error)}); see: automl doctor") from error
+
+
+def _open_database(address: URL) -> BaseStorage:
+    database = RDBStorage(address.render_as_string(hide_password=False))
+    storage = optuna.storages.get_storage(database)
+    weakref.finalize(storage, database.engine.dispose)  # psycopg warns of connections that nobody has closed
+    return storage
+
+
+def sqlalchemy_url(url: str) -> URL:
+    """Return the address of a database, with the client that talks to it.
+
+    Raises:
+        RequestError: It is one of PostgreSQL, whose client is not installed.
+        sqlalchemy.exc.ArgumentError: It is no URL.
+    """
+    address = make_url(url)
+    if address.drivername != "postgresql":
+        return address
+    if find_spec("psycopg") is None:
+        raise RequestError("--storage postgresql:// needs a client: pip install 'keras-automl[postgresql]'")
+    return address.set(drivername="postgresql+psycopg")
 
 
 def _is_busy(error: Exception) -> bool:

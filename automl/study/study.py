@@ -6,11 +6,10 @@ attributes beside them, so that a study is whole in its storage and `optuna-dash
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from optuna.storages import BaseStorage
@@ -36,6 +35,7 @@ from automl.study.journal import together
 from automl.study.proposals import Proposal, Proposals
 from automl.study.schedulers import make_scheduler
 from automl.study.storage import open_storage, store_failures
+from automl.study.trial_values import losses_by_epoch, read_running, with_value
 from automl.study.trials import TrialTable
 from automl.study_record import StudyRecord
 
@@ -50,10 +50,20 @@ _CONSTRAINT = "can be trained"  # violated above 0
 class Study:
     """One search: dataset x space x objective. Made by `Study.create`, or found again by `Study.open`."""
 
+    settings: SearchSettings
+    _refit: TrialRecord | None
+    _final: FinalScore | None
+
     def __init__(
-        self, folder: Path, storage: BaseStorage, optuna_study: optuna.Study, space: SearchSpace | None
+        self,
+        folder: Path,
+        storage: BaseStorage,
+        optuna_study: optuna.Study,
+        space: SearchSpace | None,
+        *,
+        owner: str = "",
     ) -> None:
-        """Read everything the storage knows; use `create` or `open`."""
+        """Read everything the storage knows; use `create` or `open`. `owner` is written into what is proposed."""
         self._folder = folder
         self._storage = storage
         self._optuna = optuna_study
@@ -67,15 +77,7 @@ class Study:
             **attributes["origin"],
             "space_source": attributes["space"]["source"],
         }
-        self.settings = SearchSettings.from_json(attributes["settings"])
-        self._elapsed_seconds = float(attributes.get("elapsed_seconds", 0.0))
-        self._refit = TrialRecord.from_json(attributes["refit"]) if attributes.get("refit") else None
-        self._final = FinalScore.from_json(attributes["final"]) if attributes.get("final") else None
-        self._finalists = {
-            name: TrialRecord.from_json(value)
-            for name, value in sorted(attributes.items())
-            if name.startswith("finalist:")
-        }
+        self._take_up(attributes)
         self._scheduler = make_scheduler(self.settings.scheduler, max_epochs=self.settings.epochs)
         self._trials = TrialTable()
         self._running: dict[int, Trial] = {}
@@ -88,6 +90,7 @@ class Study:
             self._trials,
             sampler=self.settings.sampler,
             seed=self.settings.seed,
+            owner=owner,
         )
         for frozen in optuna_study.get_trials(deepcopy=False):
             self._read(frozen)
@@ -104,7 +107,7 @@ class Study:
         settings: SearchSettings,
         enqueue: Sequence[Mapping[str, Any]] = (),
         origin: Mapping[str, Any] | None = None,
-    ) -> Study:
+    ) -> Self:
         """Start a study; its name is the folder's.
 
         Args:
@@ -151,10 +154,10 @@ class Study:
             study.set_user_attr(name, value)
         for config in [*queued, flatten(space.default_config())]:
             study.enqueue_trial(dict(config))
-        return cls(folder, store, study, space)
+        return cls._over(folder, store, study, space, storage)
 
     @classmethod
-    def open(cls, folder: Path, *, storage: str | None, space: SearchSpace | None = None) -> Study:
+    def open(cls, folder: Path, *, storage: str | None, space: SearchSpace | None = None) -> Self:
         """Find a study again.
 
         Args:
@@ -174,7 +177,7 @@ class Study:
             raise SurroundingsError(f"the records of study {folder.name!r} are damaged ({reason})") from error
 
     @classmethod
-    def _open(cls, folder: Path, storage: str | None, space: SearchSpace | None) -> Study:
+    def _open(cls, folder: Path, storage: str | None, space: SearchSpace | None) -> Self:
         store = open_storage(folder, storage, read_only=space is None)
         try:
             study = optuna.load_study(storage=store, study_name=folder.name)
@@ -186,6 +189,12 @@ class Study:
             raise RequestError(
                 f"the parameters of space {space.name!r} differ from those that study {folder.name!r} was started with"
             )
+        return cls._over(folder, store, study, space, storage)
+
+    @classmethod
+    def _over(
+        cls, folder: Path, store: BaseStorage, study: optuna.Study, space: SearchSpace | None, url: str | None
+    ) -> Self:
         return cls(folder, store, study, space)
 
     @property
@@ -221,6 +230,26 @@ class Study:
         """Trials that were running when the driver of an earlier session died; they keep number, config and seed."""
         return tuple(self._trials[number] for number in self._interrupted)
 
+    @property
+    def elsewhere(self) -> int:
+        """Trials that other living drivers train."""
+        return 0
+
+    @property
+    def is_exhausted(self) -> bool:
+        """True when every config of a finite space has been tried."""
+        return self._proposals.is_exhausted
+
+    def catch_up(self) -> None:
+        """Take up what other drivers have done; here there are none."""
+
+    def take_role(self, role: str) -> str:
+        """Take up work that one driver does for all; empty where it is this one's, or else the driver that does it."""
+        return ""
+
+    def close(self) -> None:
+        """Say that this driver does no more."""
+
     def trial(self, number: int) -> TrialRecord:
         """Return a trial as it stands."""
         return self._trials[number]
@@ -232,10 +261,13 @@ class Study:
         proposes. A config that the study has seen is never returned again.
         """
         if self._interrupted:
-            number = self._interrupted.pop(0)
-            return self._start(self._proposals.trial(number, self._optuna), self._trials[number])
+            return self._take_interrupted()
         proposal = self._proposals.take()
         return None if proposal is None else self._start(proposal.trial, self._new_record(proposal))
+
+    def take_interrupted(self) -> TrialRecord | None:
+        """Return a trial that was interrupted, or None: never a new one."""
+        return self._take_interrupted() if self._interrupted else None
 
     def prefetch(self) -> None:
         """Let the sampler choose what the next `ask` returns, by what is known now.
@@ -255,9 +287,9 @@ class Study:
         record = self._trials[number]
         known = {one.epoch for one in record.epochs}
         epochs = [*(one for one in record.epochs if one.epoch != report.epoch), report]
-        record = self._with_value(replace(record, epochs=tuple(sorted(epochs, key=lambda one: one.epoch))))
+        record = with_value(self._objective, replace(record, epochs=tuple(sorted(epochs, key=lambda one: one.epoch))))
         self._trials.put(record)
-        loss = self._losses(record).get(report.epoch)
+        loss = losses_by_epoch(self._objective, record).get(report.epoch)
         trial = self._running[number]
         with together(self._storage):
             trial.set_user_attr(f"epoch:{report.epoch}", report.to_json())
@@ -272,16 +304,24 @@ class Study:
         went_on = report.epoch in known and report.epoch < max(known)
         return Decision.CONTINUE if went_on else decision
 
-    def retry(self, number: int, result: TrialResult) -> TrialRecord:
-        """Keep how a run of a running trial failed that is to be run again, with number, config and seed as before."""
+    def retry(self, number: int, result: TrialResult) -> TrialRecord | None:
+        """Keep how a run of a running trial failed that is to be run again, with number, config and seed as before.
+
+        Returns:
+            The trial; None where another driver has taken it over.
+        """
         record = self._trials[number]
         self._running[number].set_user_attr(f"attempt:{len(record.attempts):02d}", result.to_json())
         record = replace(record, attempts=(*record.attempts, result))
         self._trials.put(record)
         return record
 
-    def tell(self, number: int, result: TrialResult) -> TrialRecord:
-        """Keep how a running trial ended; one that ended without a usable epoch counts as failed."""
+    def tell(self, number: int, result: TrialResult) -> TrialRecord | None:
+        """Keep how a running trial ended; one that ended without a usable epoch counts as failed.
+
+        Returns:
+            The trial; None where another driver has taken it over.
+        """
         record = self._trials[number]
         if record.value is None and result.state is TrialState.COMPLETE:
             result = replace(result, state=TrialState.FAILED, reason=FailureReason.NAN.value)
@@ -325,7 +365,7 @@ class Study:
     def keep_finalist(self, number: int, repeat: int, record: TrialRecord) -> None:
         """Keep one re-training of a top config."""
         name = f"finalist:{number:06d}:{repeat:02d}"
-        record = self._with_value(record)
+        record = with_value(self._objective, record)
         self._optuna.set_user_attr(name, record.to_json())
         self._finalists[name] = record
 
@@ -342,6 +382,22 @@ class Study:
         """Keep the sealed test's verdict."""
         self._optuna.set_user_attr("final", final.to_json())
         self._final = final
+
+    def _take_up(self, attributes: Mapping[str, Any]) -> None:
+        """Take up what is said of the study as a whole, and may change."""
+        self.settings = SearchSettings.from_json(attributes["settings"])
+        self._elapsed_seconds = float(attributes.get("elapsed_seconds", 0.0))
+        self._refit = TrialRecord.from_json(attributes["refit"]) if attributes.get("refit") else None
+        self._final = FinalScore.from_json(attributes["final"]) if attributes.get("final") else None
+        self._finalists = {
+            name: TrialRecord.from_json(value)
+            for name, value in sorted(attributes.items())
+            if name.startswith("finalist:")
+        }
+
+    def _take_interrupted(self) -> TrialRecord:
+        number = self._interrupted.pop(0)
+        return self._start(self._proposals.trial(number, self._optuna), self._trials[number])
 
     def _new_record(self, proposal: Proposal) -> TrialRecord:
         trial, config = proposal
@@ -371,29 +427,13 @@ class Study:
             state = optuna.trial.TrialState.PRUNED
         self._optuna.tell(record.number, value, state=state)
 
-    def _with_value(self, record: TrialRecord) -> TrialRecord:
-        best = self._objective.counted_epoch(record.epochs)
-        if best is None:
-            return record
-        return replace(record, value=best.metrics[self._objective.metric], best_epoch=best.epoch)
-
     def _read(self, frozen: FrozenTrial) -> None:
         """Take up a trial that the storage holds."""
         if not self._proposals.read(frozen):
             return
         attributes = frozen.user_attrs
         running = frozen.state is optuna.trial.TrialState.RUNNING
-        epochs = [EpochReport.from_json(value) for name, value in attributes.items() if name.startswith("epoch:")]
-        attempts = [(name, value) for name, value in attributes.items() if name.startswith("attempt:")]
-        record = TrialRecord(
-            number=frozen.number,
-            config=attributes["config"],
-            seed=attributes["seed"],
-            state=TrialState.RUNNING,
-            epochs=tuple(sorted(epochs, key=lambda one: one.epoch)),
-            attempts=tuple(TrialResult.from_json(value) for _, value in sorted(attempts)),
-        )
-        record = self._with_value(record)
+        record = read_running(self._objective, frozen)
         if "result" in attributes:
             record = record.ended(TrialResult.from_json(attributes["result"]))
             if running and not self._read_only:  # the driver died before the last word
@@ -407,24 +447,10 @@ class Study:
         """Tell the scheduler what it heard before; a trial that runs again will report by itself."""
         if not record.state.is_final:
             return
-        for epoch, loss in self._losses(record).items():
-            self._scheduler.report(record.number, epoch, loss)
-
-    def _losses(self, record: TrialRecord) -> Mapping[int, float]:
-        """Return by epoch what a scheduler hears: the loss that counts by then, from the first usable epoch on.
-
-        It looks at no later epoch: a trial that runs again has them already, and must be judged as it was.
-        """
-        losses: dict[int, float] = {}
-        so_far = math.inf
-        for report in record.epochs:
-            value = report.metrics.get(self._objective.metric, math.nan)
-            if math.isfinite(value):
-                own = self._objective.loss(value)
-                so_far = own if self._objective.epoch == "last" else min(so_far, own)
-            if so_far < math.inf:
-                losses[report.epoch] = so_far
-        return losses
+        heard = self._heard.pop(record.number, 0)
+        for epoch, loss in losses_by_epoch(self._objective, record).items():
+            if epoch > heard:
+                self._scheduler.report(record.number, epoch, loss)
 
 
 def _checked(space: SearchSpace, partial: Mapping[str, Any]) -> dict[str, Any]:

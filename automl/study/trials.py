@@ -40,6 +40,10 @@ class TrialTable:
         self._records[record.number] = record
         self._frozen = None
 
+    def has(self, record: TrialRecord) -> bool:
+        """Return True where this is what is known of a trial."""
+        return self._records.get(record.number) == record
+
     def count(self, *states: TrialState) -> int:
         """Return how many trials are in one of `states`."""
         return sum(self._states[state] for state in states)

@@ -49,6 +49,7 @@ WRONG = [
     (["search", "missing.npz"], "missing.npz"),
     (["search"], "DATASET"),
     (["search", "digits", "--storage", "nonsense://x", "--no-mlflow"], "--storage"),
+    (["resume", "nosuch", "--storage", "nonsense://x"], "--storage"),
     (["serch", "digits"], "serch"),
     (["resume", "nothing"], "unknown study 'nothing'"),
     (["status", "nothing"], "unknown study"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -146,6 +147,20 @@ def test_a_url_that_cannot_be_opened_is_one_line(folder: Path, bad: str) -> None
     with pytest.raises(RequestError, match="cannot be opened") as caught:
         open_storage(folder, bad)
     assert "\n" not in str(caught.value)
+
+
+def test_postgresql_without_its_client_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(RequestError, match=r"pip install 'keras-automl\[postgresql\]'") as caught:
+        open_storage(folder, "postgresql://host/studies")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_does_not_answer_is_one_line_without_the_password(folder: Path) -> None:
+    with pytest.raises(RequestError, match="cannot be opened") as caught:
+        open_storage(folder, f"postgresql://user:secret@/studies?host={folder}")
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_journal_that_cannot_be_written_is_the_surroundings_fault(folder: Path) -> None:
