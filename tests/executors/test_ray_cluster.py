@@ -121,19 +121,19 @@ def test_a_cluster_of_another_ray_is_refused(cluster: Cluster, monkeypatch: pyte
     assert not ray.is_initialized()
 
 
-def test_a_node_with_another_version_of_ours_is_refused(
+def test_a_node_with_another_version_of_keras_is_refused(
     cluster: Cluster, tmp_path: Path, prepared_folder: Path, log_path: Path
 ) -> None:
-    metadata = tmp_path / "theirs" / "keras_automl-9.9.dist-info" / "METADATA"
+    metadata = tmp_path / "theirs" / "keras-9.9.dist-info" / "METADATA"
     metadata.parent.mkdir(parents=True)
-    metadata.write_text("Metadata-Version: 2.1\nName: keras-automl\nVersion: 9.9\n")
+    metadata.write_text("Metadata-Version: 2.1\nName: keras\nVersion: 9.9\n")
     paths = os.pathsep.join([str(tmp_path / "theirs"), os.environ.get("PYTHONPATH", "")])
     theirs = RayRequest(address=cluster.address, workers=1, runtime_env={"env_vars": {"PYTHONPATH": paths}})
     executor = RayExecutor(theirs, log_path=log_path)
     try:
         executor.start()
         executor.prepare(prepared_folder, make_build())
-        told = r"^node .* of the Ray cluster has keras-automl 9\.9 instead of .*: install the same versions there$"
+        told = r"^node .* of the Ray cluster has keras 9\.9 instead of .*: install the same versions there$"
         with pytest.raises(SurroundingsError, match=told):
             wait_until(executor, lambda _: False)
     finally:
