@@ -297,7 +297,10 @@ def _is_same(before: Mapping[str, float], now: Mapping[str, float]) -> bool:
 
 
 def _is_worker(process: psutil.Process) -> bool:
-    return "automl.executors.worker" in process.cmdline()
+    try:
+        return "automl.executors.worker" in process.cmdline()
+    except psutil.NoSuchProcess:  # it has ended since, or is a zombie
+        return False
 
 
 Fault = Callable[[FaultySearch, random.Random], None]
