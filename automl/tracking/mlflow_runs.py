@@ -47,6 +47,7 @@ from automl.tracking.mlflow_values import (
     trial_name,
 )
 from automl.tracking.study_changes import BestCurve, StudyChanges
+from automl.tracking.watched_client import WatchedClient
 
 _log = logging.getLogger(__name__)
 
@@ -111,38 +112,6 @@ class _Run:
         )
 
 
-class _WatchedClient:
-    """An `mlflow.MlflowClient`, and since when it waits for an answer.
-
-    Attributes:
-        client: The client itself, for what may take long although it is answered: artifacts.
-    """
-
-    def __init__(self, client: Any) -> None:
-        """Watch a client."""
-        self.client = client
-        self._asked_at: float | None = None
-
-    @property
-    def silent_seconds(self) -> float:
-        """How long the request under way has had no answer; 0 where there is none."""
-        asked_at = self._asked_at  # the other thread may be answered meanwhile
-        return 0.0 if asked_at is None else time.monotonic() - asked_at
-
-    def __getattr__(self, name: str) -> Any:
-        """Return a method of the client that is watched while it runs."""
-        method = getattr(self.client, name)
-
-        def ask(*arguments: Any, **options: Any) -> Any:
-            self._asked_at = time.monotonic()
-            try:
-                return method(*arguments, **options)
-            finally:
-                self._asked_at = None
-
-        return ask
-
-
 class Projection:
     """One study in one MLflow store.
 
@@ -191,7 +160,7 @@ class Projection:
         if self._client is None:
             from mlflow import MlflowClient
 
-            self._client = _WatchedClient(MlflowClient(self._tracking_uri))
+            self._client = WatchedClient(MlflowClient(self._tracking_uri))
         self._experiment_id = self._find_or_create_experiment(record.dataset.name)
         parent = self._find_or_create_parent(record)
         self._read_children(parent)
