@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import threading
 import time as clock
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 from automl.data import PreparedDataset
 from automl.data_request import DataRequest, names, source_of
 from automl.dataset_spec import DatasetSpec
-from automl.driver import Driver, Progress
+from automl.driver import Progress
 from automl.durations import parse_seconds
-from automl.errors import RequestError, SearchInterrupted
+from automl.errors import RequestError
 from automl.executors.backends import TENSORFLOW, check_backend
-from automl.executors.base import Executor
-from automl.executors.choice import check_executor, make_executor
+from automl.executors.choice import check_executor
 from automl.home import Home
 from automl.narrowing import Setting
 from automl.objective import Objective
 from automl.results import Result
-from automl.search_loop import SearchLoop
+from automl.run_study import WORKERS_LOG, check_everywhere, early_workers, run_study, workers_of
 from automl.search_space import SearchSpace
 from automl.settings import DEFAULT_SECONDS, DEFAULT_TRIALS, SearchSettings
 from automl.space_sources import AUTO, auto_space, default_space, find_space
@@ -35,15 +28,8 @@ from automl.study.claims import is_shared
 from automl.study.samplers import check_sampler
 from automl.study.schedulers import check_scheduler
 from automl.study.shared_study import SharedStudy
-from automl.study.storage import STORE_ERRORS, open_storage, store_failures, stored_names
+from automl.study.storage import open_storage, store_failures, stored_names
 from automl.study.study import Study
-from automl.tracking.base import NullTracker, TakingTurns, Tracker
-from automl.training.assemble import check_build
-
-_WORKERS_LOG = "workers.log"
-_TRACKER_SECONDS = 30.0  # what the tracker is given at the end to write what is left
-
-_log = logging.getLogger(__name__)
 
 
 @store_failures("the home folder", "free the disk or choose another --home, and run it again")
@@ -203,14 +189,14 @@ def search(
     found = find_space(space) if isinstance(space, str) and space != AUTO else space
     place = Home(home)
     place.create()
-    with _early_workers(settings, place) as runner:
+    with early_workers(settings, place) as runner:
         if storage is not None:
             open_storage(place.studies, storage)  # a wrong URL is said before anything is prepared
         prepared = data.prepare(data.load(dataset), place.datasets)
         chosen = _chosen(found, prepared.spec).narrow(narrow or {})
         goal = Objective.for_outputs(prepared.spec.outputs, objective)
-        for partial in enqueue:
-            chosen.complete(partial, lambda _, parameter: parameter.default)
+        for config in enqueue:
+            chosen.complete(config, lambda _, parameter: parameter.default)
         origin = {
             "data": data.to_json(),
             "narrow": {
@@ -224,9 +210,9 @@ def search(
         folder = place.new_study_folder(name, f"{prepared.spec.name}-{chosen.name}", taken=taken)
         with place.driving(folder.name, shared=is_shared(storage)):
             try:
-                runner.log_to(folder / _WORKERS_LOG)
+                runner.log_to(folder / WORKERS_LOG)
                 runner.prepare(prepared.folder, chosen.build)
-                _check_build(runner, chosen, settings)
+                check_everywhere(runner, chosen, settings)
                 study = _study_class(storage).create(
                     folder,
                     storage=storage,
@@ -241,7 +227,7 @@ def search(
                 runner.close()
                 place.delete_study(folder.name)
                 raise
-            return _run(study, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
+            return run_study(study, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
 
 
 @store_failures("the home folder", "once it can be written, run it again")
@@ -313,7 +299,7 @@ def resume(
         wanted = _moved(stored.settings, workers, gpus_per_trial, executor, ray_address)
         check_executor(wanted)
         check_backend(wanted.backend)
-        runner = _executor(wanted, folder / _WORKERS_LOG, place)
+        runner = workers_of(wanted, folder / WORKERS_LOG, place)
         try:
             runner.start()  # workers import Keras while the data is looked at
             prepared = _prepare_again(study, stored.origin, place)
@@ -325,7 +311,7 @@ def resume(
             runner.close()
             raise
         mlflow = bool(stored.origin["mlflow"])
-        return _run(opened, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
+        return run_study(opened, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
 
 
 def _study_class(storage: str | None) -> type[Study]:
@@ -350,108 +336,6 @@ def _moved(
     if executor == "local":  # what was asked of a cluster before does not hold here
         return replace(moved, ray_address=ray_address, cpus_per_trial=None, resources={}, runtime_env={})
     return moved
-
-
-@contextmanager
-def _early_workers(settings: SearchSettings, home: Home) -> Iterator[Executor]:
-    """Start workers, which import Keras while the data is prepared; a wrong request leaves nothing behind."""
-    log_path = home.new_worker_log()
-    executor = _executor(settings, log_path, home)
-    try:
-        executor.start()
-        yield executor
-    except BaseException:
-        executor.close()
-        log_path.unlink(missing_ok=True)
-        home.remove_unused()
-        raise
-
-
-def _executor(settings: SearchSettings, log_path: Path, home: Home) -> Executor:
-    return make_executor(settings, log_path=log_path, compiled=home.compiled, also=_backends(settings))
-
-
-def _check_build(executor: Executor, space: SearchSpace, settings: SearchSettings) -> None:
-    """Refuse a space that cannot work on every backend that it will be built on."""
-    for backend in _backends(settings):
-        executor.call(check_build, backend=backend, config=space.default_config())
-
-
-def _backends(settings: SearchSettings) -> list[str]:
-    """Return where models are trained, and where the final one is built, if there will be one."""
-    return list(dict.fromkeys([settings.backend, *([TENSORFLOW] if settings.finalists else [])]))
-
-
-def _run(
-    study: Study,
-    executor: Executor,
-    home: Home,
-    *,
-    started: float,
-    mlflow: bool,
-    progress: Callable[[Progress], None] | None,
-    storage: str | None,
-) -> Result:
-    with closing(study):
-        again = home.command("resume", study.record.name, storage)
-        tracker = _tracker(home, study) if mlflow else NullTracker()
-        try:
-            with store_failures("the store", f"once it is well, go on with: {again}"), _interrupts() as is_interrupted:
-                driver = Driver(
-                    study,
-                    executor,
-                    tracker,
-                    progress=progress or (lambda _: None),
-                    is_interrupted=is_interrupted,
-                    started=started,
-                )
-                SearchLoop(driver).run()
-        except KeyboardInterrupt as error:
-            raise SearchInterrupted(study.record.name, again) from error
-        finally:
-            executor.close()
-            tracker.update(study.record)
-            unsent = tracker.close(_TRACKER_SECONDS)
-            if unsent:
-                sync = home.command("sync", study.record.name, storage)
-                _log.warning("MLflow has not got %d runs of this study yet; later send them with: %s", unsent, sync)
-        return Result(study.record)
-
-
-def _tracker(home: Home, study: Study) -> Tracker:
-    from automl.tracking.mlflow import MlflowTracker, store_of
-
-    uri, artifact_root = store_of(home)
-    tracker = MlflowTracker(uri, artifact_root=artifact_root)
-    return TakingTurns(tracker, partial(_takes_turn, study)) if isinstance(study, SharedStudy) else tracker
-
-
-def _takes_turn(study: Study) -> bool:
-    try:
-        return not study.take_role("mlflow")
-    except STORE_ERRORS:  # the search meets it too, and says so
-        return False
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a flag that the loop looks at; a second SIGINT interrupts at once."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag.is_set
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield flag.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _chosen(space: str | SearchSpace | None, spec: DatasetSpec) -> SearchSpace:

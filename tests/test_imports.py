@@ -17,7 +17,14 @@ HEAVY = ("tensorflow", "keras", "ray", "mlflow")
 
 # What a driver imports; the rest runs in workers, or is loaded by the command that needs it.
 _DRIVER = [
-    *("automl.run_search", "automl.search_loop", "automl.results", "automl.finalists", "automl.executors.local"),
+    *(
+        "automl.run_search",
+        "automl.run_study",
+        "automl.search_loop",
+        "automl.results",
+        "automl.finalists",
+        "automl.executors.local",
+    ),
     *("automl.executors.child", "automl.predict", "automl.export", "automl.cli.deploy"),
     *("automl.study.study", "automl.study.distributions", "automl.layers", "automl.data", "automl.cli"),
     *("search_spaces.linear", "search_spaces.mlp", "search_spaces.cnn"),

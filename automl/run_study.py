@@ -1,0 +1,154 @@
+"""One driver's session with a study: its workers, its tracker, its loop, and what interrupts it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+from automl.driver import Driver, Progress
+from automl.errors import SearchInterrupted
+from automl.executors.backends import TENSORFLOW
+from automl.executors.base import Executor
+from automl.executors.choice import make_executor
+from automl.home import Home
+from automl.results import Result
+from automl.search_loop import SearchLoop
+from automl.search_space import SearchSpace
+from automl.settings import SearchSettings
+from automl.study.shared_study import SharedStudy
+from automl.study.storage import STORE_ERRORS, store_failures
+from automl.study.study import Study
+from automl.tracking.base import NullTracker, TakingTurns, Tracker
+from automl.training.assemble import check_build
+
+WORKERS_LOG = "workers.log"
+"""File in a study's folder that takes what its workers print."""
+
+_TRACKER_SECONDS = 30.0  # what the tracker is given at the end to write what is left
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def early_workers(settings: SearchSettings, home: Home) -> Iterator[Executor]:
+    """Start workers, which import Keras while the data is prepared; a wrong request leaves nothing behind."""
+    log_path = home.new_worker_log()
+    executor = workers_of(settings, log_path, home)
+    try:
+        executor.start()
+        yield executor
+    except BaseException:
+        executor.close()
+        log_path.unlink(missing_ok=True)
+        home.remove_unused()
+        raise
+
+
+def workers_of(settings: SearchSettings, log_path: Path, home: Home) -> Executor:
+    """Return an executor that is not started, for whatever a study will call it for."""
+    return make_executor(settings, log_path=log_path, compiled=home.compiled, also=_backends(settings))
+
+
+def check_everywhere(executor: Executor, space: SearchSpace, settings: SearchSettings) -> None:
+    """Refuse a space that cannot work on every backend that it will be built on."""
+    for backend in _backends(settings):
+        executor.call(check_build, backend=backend, config=space.default_config())
+
+
+def _backends(settings: SearchSettings) -> list[str]:
+    """Return where models are trained, and where the final one is built, if there will be one."""
+    return list(dict.fromkeys([settings.backend, *([TENSORFLOW] if settings.finalists else [])]))
+
+
+def run_study(
+    study: Study,
+    executor: Executor,
+    home: Home,
+    *,
+    started: float,
+    mlflow: bool,
+    progress: Callable[[Progress], None] | None,
+    storage: str | None,
+) -> Result:
+    """Search a study to its end, and tell the tracker and the caller of it; workers and study are closed then.
+
+    Args:
+        study: The study, new or opened again.
+        executor: Started, and prepared for the study's dataset and space.
+        home: Where the study lives.
+        started: `time.monotonic()` when the command began.
+        mlflow: Log to MLflow.
+        progress: Called a few times a second.
+        storage: The Optuna storage URL, if any.
+
+    Raises:
+        NoUsableModelError: No trial gave a value.
+        SurroundingsError: Disk, store or workers failed; the study can be resumed.
+        SearchInterrupted: SIGINT or SIGTERM; the study can be resumed.
+    """
+    with closing(study):
+        again = home.command("resume", study.record.name, storage)
+        tracker = _tracker(home, study) if mlflow else NullTracker()
+        try:
+            with store_failures("the store", f"once it is well, go on with: {again}"), _interrupts() as is_interrupted:
+                driver = Driver(
+                    study,
+                    executor,
+                    tracker,
+                    progress=progress or (lambda _: None),
+                    is_interrupted=is_interrupted,
+                    started=started,
+                )
+                SearchLoop(driver).run()
+        except KeyboardInterrupt as error:
+            raise SearchInterrupted(study.record.name, again) from error
+        finally:
+            executor.close()
+            tracker.update(study.record)
+            unsent = tracker.close(_TRACKER_SECONDS)
+            if unsent:
+                sync = home.command("sync", study.record.name, storage)
+                _log.warning("MLflow has not got %d runs of this study yet; later send them with: %s", unsent, sync)
+        return Result(study.record)
+
+
+def _tracker(home: Home, study: Study) -> Tracker:
+    from automl.tracking.mlflow import MlflowTracker, store_of
+
+    uri, artifact_root = store_of(home)
+    tracker = MlflowTracker(uri, artifact_root=artifact_root)
+    return TakingTurns(tracker, partial(_takes_turn, study)) if isinstance(study, SharedStudy) else tracker
+
+
+def _takes_turn(study: Study) -> bool:
+    try:
+        return not study.take_role("mlflow")
+    except STORE_ERRORS:  # the search meets it too, and says so
+        return False
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a flag that the loop looks at; a second SIGINT interrupts at once."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag.is_set
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if flag.is_set():
+            raise KeyboardInterrupt
+        flag.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield flag.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
