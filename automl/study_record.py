@@ -62,10 +62,13 @@ class StudyRecord:
 
     @property
     def best(self) -> TrialRecord | None:
-        """The winner: the config that the finalists chose; before there are any, the best trial of the search."""
+        """The winner: the config that the finalists chose; before there are any, the best trial of the search.
+
+        None too where the winner's record is lost, which `automl doctor` tells.
+        """
         ranked = self.ranked
         if self.final is not None:
-            return next(trial for trial in self.trials if trial.number == self.final.trial)
+            return next((trial for trial in self.trials if trial.number == self.final.trial), None)
         return ranked[0] if ranked else None
 
     @property

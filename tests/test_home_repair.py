@@ -122,6 +122,7 @@ def test_what_a_study_needs_that_has_lost_its_winner_stays(home: Home, make: Cal
     assert final is not None
     Study.open(folder, storage=None, space=_SPACE).keep_final(replace(final, trial=7))
     assert lines(repair_home(home)) == ["study lost: its winner, trial 7, is not among its trials; left alone"]
+    assert Study.open(folder, storage=None).record.best is None  # and automl status shows the rest
     assert (folder / "finalists").exists()
 
 
