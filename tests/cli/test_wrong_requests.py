@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from automl.cli import main
@@ -128,7 +129,15 @@ def test_wrong_request(
     assert expected in refused(arguments, capsys, monkeypatch)
     studies = tmp_path / "home" / "studies"
     assert not studies.exists() or list(studies.iterdir()) == []
-    assert not (tmp_path / "home").exists() or not list((tmp_path / "home").glob(".*"))  # no log of workers either
+    assert not list(tmp_path.glob("home/.*"))  # no log of workers either
+
+
+def test_a_request_without_data_leaves_no_home(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(["search", "missing.npz"], capsys, monkeypatch)
+    assert not (tmp_path / "home").exists()
+    assert not psutil.Process().children()
 
 
 @pytest.mark.parametrize(

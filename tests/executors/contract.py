@@ -5,6 +5,9 @@
         @classmethod
         def make_executor(cls): ...       # () -> a fresh Executor of two slots, not started
 
+    @pytest.fixture(scope="session")
+    def log_path(): ...                   # where it logs
+
 The builders are closures: they travel by value, and tell of themselves through files.
 """
 
@@ -206,6 +209,20 @@ class ExecutorContract:
         assert result.wall_seconds >= sum(event.report.seconds for event in events if isinstance(event, Reported))
         report = next(event.report for event in events if isinstance(event, Reported))
         assert {"loss", "val_loss", "accuracy", "val_accuracy", "learning_rate"} <= set(report.metrics)
+
+    def test_what_a_trial_prints_goes_to_the_log(
+        self, executor: Executor, prepared_folder: Path, log_path: Path
+    ) -> None:
+        def build(config: object, spec: object) -> None:
+            print("printed in a worker")  # noqa: T201
+
+        try:
+            executor.prepare(prepared_folder, build)
+            result = result_of(finish(executor, make_job()))
+        finally:
+            executor.prepare(prepared_folder, make_build())
+        assert (result.state, result.reason) == (TrialState.FAILED, "invalid_model")
+        assert "printed in a worker" in log_path.read_text()
 
     def test_as_many_trials_run_at_a_time_as_there_are_slots(self, executor: Executor) -> None:
         assert executor.slot_count == 2

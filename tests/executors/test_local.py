@@ -61,20 +61,6 @@ class TestLocalExecutor(ExecutorContract):
     def make_executor(cls, log_path: Path) -> MakeLocal:
         return lambda: LocalExecutor([Slot(threads=1, environment=_CPU)] * 2, log_path=log_path)
 
-    def test_what_a_trial_prints_goes_to_the_log(
-        self, executor: LocalExecutor, prepared_folder: Path, log_path: Path
-    ) -> None:
-        def build(config: object, spec: object) -> None:
-            print("printed in a worker")  # noqa: T201
-
-        try:
-            executor.prepare(prepared_folder, build)
-            result = result_of(finish(executor, make_job()))
-        finally:
-            executor.prepare(prepared_folder, make_build())
-        assert (result.state, result.reason) == (TrialState.FAILED, "invalid_model")
-        assert "printed in a worker" in log_path.read_text()
-
     def test_death_before_a_late_stop_is_no_failure(self, executor: LocalExecutor, tmp_path: Path) -> None:
         """The worker has died in the epoch that it trained ahead before it was told to stop after the one before."""
         pid_path = tmp_path / "pid"

@@ -76,20 +76,6 @@ class TestRayExecutor(ExecutorContract):
         assert len(curves[0]) == 3 * 4
         assert curves[0] == curves[1]
 
-    def test_what_a_trial_prints_goes_to_the_log(
-        self, executor: RayExecutor, prepared_folder: Path, log_path: Path
-    ) -> None:
-        def build(config: object, spec: object) -> None:
-            print("printed in a worker")  # noqa: T201
-
-        try:
-            executor.prepare(prepared_folder, build)
-            result = result_of(finish(executor, make_job()))
-        finally:
-            executor.prepare(prepared_folder, make_build())
-        assert (result.state, result.reason) == (TrialState.FAILED, "invalid_model")
-        assert "printed in a worker" in log_path.read_text()
-
     def test_an_actor_that_dies_is_replaced_and_its_trial_goes_on(self, executor: RayExecutor) -> None:
         job = make_job(epochs=4)
         executor.submit(job)

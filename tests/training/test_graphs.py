@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from functools import partial
 from typing import Any
 
@@ -15,10 +17,13 @@ from automl.objective import Objective
 from automl.records import Config, EpochReport
 from automl.search_space import Build
 from automl.training import graphs as module
-from automl.training.assemble import build_network
+from automl.training.assemble import build_network, compile_model
 from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
+from automl.training.loop import Evaluator
+from automl.training.rows import open_rows
 from automl.training.structure import structure_of
+from automl.training.tensorflow_sweeps import TensorflowSweep, _evaluation_step, evaluation_sweep
 from automl.training.tunable import numbers_of
 
 
@@ -259,3 +264,64 @@ def test_the_last_used_graphs_are_kept(digits: PreparedDataset, monkeypatch: pyt
     monkeypatch.setattr(module, "_WEIGHTS", third.weight_count + first.weight_count - 1)
     assert opened(3) is third
     assert graphs.count == 1  # of so many weights in all
+
+
+class _Cycle:
+    """Garbage that only a collection finds."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.mark.parametrize(("weights", "trials"), [(10, module._GARBAGE_TRIALS), (module._GARBAGE_WEIGHTS // 2, 2)])
+def test_what_trials_leave_is_collected_after_many_or_large_ones(weights: int, trials: int) -> None:
+    gc.collect()
+    gc.disable()  # or else Python might do it by itself
+    try:
+        graphs = Graphs()
+        left = weakref.ref(_Cycle())
+        for _ in range(trials - 1):
+            graphs.trial_ended(weights)
+        assert left() is not None
+        graphs.trial_ended(weights)
+        assert left() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(("layer", "is_dense"), [("dense", True), ("convolution", False), ("nested", False)])
+def test_the_graph_optimizer_is_off_for_dense_layers_and_while_they_run_only(
+    digits: PreparedDataset, layer: str, is_dense: bool
+) -> None:
+    import keras
+    import tensorflow as tf
+
+    def build(_: Config, spec: Any) -> Any:
+        layers = {
+            "dense": [keras.layers.Dense(4)],
+            "convolution": [keras.layers.Reshape((-1, 1)), keras.layers.Conv1D(2, 3), keras.layers.Flatten()],
+            "nested": [keras.Sequential([keras.layers.Dense(4)])],
+        }
+        inputs, x = input_layers(spec)
+        for one in layers[layer]:
+            x = one(x)
+        return keras.Model(inputs, output_layers(x, spec))
+
+    during: list[bool] = []
+
+    class Noted(TensorflowSweep):
+        def run(self, *arguments: Any) -> Any:
+            function = self._function
+
+            def noted(*given: Any) -> Any:
+                during.append(tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False))
+                return function(*given)
+
+            self._function = noted
+            return super().run(*arguments)
+
+    model = compile_model(build_network(build, {}, 1, digits.spec), {}, digits.spec, total_steps=1)
+    sweep = Noted(_evaluation_step(model), 1, is_dense=evaluation_sweep(model)._is_dense)
+    Evaluator(model, open_rows(digits.split("validation")), sweep=sweep).evaluate()
+    assert during == [is_dense]
+    assert not tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)

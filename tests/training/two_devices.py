@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.datasets import load_digits
 from whole_trials import run
 
 from automl.data import PreparedDataset, prepare, raw_from_arrays
+from automl.finalists import score_on_test
 from automl.objective import Objective
 from automl.space_sources import find_space
 from automl.training.fit_model import FitModel
@@ -33,9 +35,21 @@ def main() -> None:
     mirror_on(["CPU:0", "CPU:1"])
     together = _losses(job, data)
     np.testing.assert_allclose(together, alone, rtol=1e-4)
-    reports, result = run(job, space.build, data)
+    weights = Path(sys.argv[1]) / "weights.npz"
+    reports, result = run(replace(job, weights_path=weights), space.build, data)
     assert result.reason == "epochs", result
     assert [report.metrics["loss"] for report in reports] == together
+    final = score_on_test(
+        space.build,
+        data,
+        trial=0,
+        config=job.config,
+        seeds_and_weights=[(5, weights)],
+        epochs=EPOCHS,
+        metric="accuracy",
+        folder=Path(sys.argv[1]) / "model",
+    )
+    print(final.metrics["accuracy"], "accuracy of the saved model")  # noqa: T201 - as above
 
 
 def _losses(job: TrialJob, data: PreparedDataset) -> list[float]:
