@@ -104,10 +104,29 @@ def _train_step(model: Any) -> _Step:
             loss = model.compute_loss(x=x, y=y, y_pred=prediction, sample_weight=weights, training=True)
             scaled = model.optimizer.scale_loss(loss)
         variables = model.trainable_weights
-        model.optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
+        _apply_gradients(model.optimizer, tape.gradient(scaled, variables), variables)
         return loss, as_tuple(prediction)
 
     return step
+
+
+def _apply_gradients(optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
+    """Let an optimizer take its step, so that the graph can be forgotten later.
+
+    Called where there might be several replicas, Keras's optimizer sums gradients over them; even for the one that
+    there is, TensorFlow registers the gradient of that sum for as long as the process lives, and with it the graph
+    that it is in, some 6 MB. Where the replicas have come together nothing is left to be summed.
+    """
+    import keras
+    import tensorflow as tf
+
+    def apply(_strategy: Any, gradients: Sequence[Any]) -> None:
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):  # it asks for the replica
+        apply(None, gradients)
+    else:
+        tf.distribute.get_replica_context().merge_call(apply, args=(gradients,))
 
 
 def _own_step(model: Any) -> _Step:

@@ -266,6 +266,19 @@ def test_the_last_used_graphs_are_kept(digits: PreparedDataset, monkeypatch: pyt
     assert graphs.count == 1  # of so many weights in all
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "adamw"])
+def test_nothing_of_a_graph_that_is_forgotten_is_left(optimizer: str, digits: PreparedDataset) -> None:
+    """TensorFlow keeps what Keras's optimizers do where there might be several replicas, for as long as it lives."""
+
+    def graphs_left(trials: int) -> int:
+        for trial in range(trials):
+            _run({"units": 3 + trial, "optimizer": optimizer}, digits)
+        gc.collect()
+        return sum(type(one).__name__ == "WhileBodyFuncGraph" for one in gc.get_objects())
+
+    assert graphs_left(1) == graphs_left(3)
+
+
 class _Cycle:
     """Garbage that only a collection finds."""
 
