@@ -44,6 +44,7 @@ from automl.training.job import TrialJob
 _PLACE_SECONDS = 60.0  # what a cluster is given to find room for a slot
 _CLOSE_SECONDS = 10.0  # what actors are given to end their workers
 _MOVES = 3  # slots that a trial may be lost with, before it is taken for the cause
+_FALSE_STARTS = 3  # actors that may be lost one after the other before they are ready, before the cluster is at fault
 
 
 class RayExecutor:
@@ -204,7 +205,7 @@ class RayExecutor:
         except RayTaskError as error:
             raise _own_error(error) from None
         except RayError as error:
-            self._lose(slot)
+            self._lose(slot, error)
             raise SurroundingsError(f"a worker died with its Ray actor ({_first_line(error)})") from None
         return value
 
@@ -293,7 +294,7 @@ class RayExecutor:
             if isinstance(error, RayActorError) and error.actor_init_failed:
                 last = str(error).strip().splitlines()[-1]
                 raise SurroundingsError(f"a worker cannot start on the Ray cluster: {last}") from None
-            self._lose(slot)
+            self._lose(slot, error)
             return
         if isinstance(answer, Prepared):
             self._open(slot, answer)
@@ -340,13 +341,25 @@ class RayExecutor:
         self._events.append(Ended(slot.run.job, replace(result, wall_seconds=slot.run.seconds)))
         slot.run = None
 
-    def _lose(self, slot: _Slot) -> None:
-        """Open another slot for one whose actor or node is gone; its trial goes on elsewhere."""
+    def _lose(self, slot: _Slot, error: RayError) -> None:
+        """Open another slot for one whose actor or node is gone; its trial goes on elsewhere.
+
+        Raises:
+            SurroundingsError: Nothing but actors that die before they are ready comes of it.
+        """
         slot.kill()
         if slot is self._desk:
             self._desk = None
             return
-        self._slots[self._slots.index(slot)] = self._placed(replaces=True)
+        false_starts = 0 if slot.is_ready else slot.false_starts + 1
+        after = self._placed(replaces=True)
+        after.false_starts = false_starts
+        self._slots[self._slots.index(slot)] = after
+        if all(one.false_starts > _FALSE_STARTS for one in self._slots):
+            raise SurroundingsError(
+                f"the Ray cluster ends every worker before it is ready, {false_starts} one after the other "
+                f"({_why_lost(error)})"
+            )
         run, slot.run = slot.run, None
         if run is None:
             return
@@ -417,6 +430,7 @@ class _Slot:
         self.ref: Any = None
         self.is_open = is_open  # counts as a slot
         self.is_ready = False
+        self.false_starts = 0  # actors before this one that were lost in its place, none of them ever ready
         self.sees_home = False
         self.run: _Run | None = None
         self._began = time.monotonic()
@@ -463,6 +477,11 @@ def _own_error(error: RayTaskError) -> AutomlError | OSError:
     if isinstance(cause, OSError) and disk_error(cause) is not None:
         return cause
     return SurroundingsError(f"an actor on the Ray cluster failed: {_first_line(cause or error)}")
+
+
+def _why_lost(error: RayError) -> str:
+    """Return what Ray says of an actor's end in one line."""
+    return " ".join(str(error).split())[:500]
 
 
 def _first_line(error: BaseException) -> str:

@@ -25,6 +25,7 @@ from contract import (
 )
 from executors.gpus import card, present
 
+from automl.errors import SurroundingsError
 from automl.executors.backends import GPU_MEMORY
 from automl.executors.base import Event, Reported
 from automl.executors.devices import plan_slots
@@ -32,6 +33,7 @@ from automl.executors.local import LocalExecutor
 from automl.executors.ray_actors import RayExecutor
 from automl.executors.ray_cluster import connect
 from automl.executors.ray_request import RayRequest
+from automl.executors.ray_slot import SlotPlan
 from automl.records import TrialState
 
 MakeRay = Callable[[], RayExecutor]
@@ -95,6 +97,35 @@ class TestRayExecutor(ExecutorContract):
         events = wait_until(executor, lambda _: not executor.running)
         assert epochs_of(events) == []
         assert result_of(events).state is TrialState.PRUNED
+
+
+def test_workers_that_always_die_before_they_are_ready_are_not_started_for_ever(
+    prepared_folder: Path, tmp_path: Path
+) -> None:
+    """As on a node that is out of memory, where Ray kills what it has just started."""
+    request = RayRequest(workers=1, gpus_per_trial=0)
+    executor = RayExecutor(request, log_path=tmp_path / "workers.log", make_executor=_dying)
+    try:
+        executor.start()
+        executor.prepare(prepared_folder, make_build())
+        with pytest.raises(
+            SurroundingsError, match=r"ends every worker before it is ready, 4 one after the other \(.*"
+        ):
+            wait_until(executor, lambda _: False)
+    finally:
+        executor.close()
+
+
+def _dying(plan: SlotPlan, folder: Path) -> Any:
+    class Dying:
+        def start(self) -> None: ...
+
+        def log_to(self, path: Path) -> None: ...
+
+        def take_up(self, message: object) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return Dying()
 
 
 def test_a_share_of_a_gpu_is_a_cap_on_its_memory(prepared_folder: Path, tmp_path: Path) -> None:
