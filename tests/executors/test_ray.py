@@ -103,8 +103,20 @@ def test_workers_that_always_die_before_they_are_ready_are_not_started_for_ever(
     prepared_folder: Path, tmp_path: Path
 ) -> None:
     """As on a node that is out of memory, where Ray kills what it has just started."""
+
+    class Dying:
+        def start(self) -> None: ...
+
+        def log_to(self, path: Path) -> None: ...
+
+        def take_up(self, message: object) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def make_executor(plan: SlotPlan, folder: Path) -> Any:
+        return Dying()
+
     request = RayRequest(workers=1, gpus_per_trial=0)
-    executor = RayExecutor(request, log_path=tmp_path / "workers.log", make_executor=_dying)
+    executor = RayExecutor(request, log_path=tmp_path / "workers.log", make_executor=make_executor)
     try:
         executor.start()
         executor.prepare(prepared_folder, make_build())
@@ -114,18 +126,6 @@ def test_workers_that_always_die_before_they_are_ready_are_not_started_for_ever(
             wait_until(executor, lambda _: False)
     finally:
         executor.close()
-
-
-def _dying(plan: SlotPlan, folder: Path) -> Any:
-    class Dying:
-        def start(self) -> None: ...
-
-        def log_to(self, path: Path) -> None: ...
-
-        def take_up(self, message: object) -> None:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return Dying()
 
 
 def test_a_share_of_a_gpu_is_a_cap_on_its_memory(prepared_folder: Path, tmp_path: Path) -> None:
