@@ -250,7 +250,8 @@ def output_layers(x: Any, spec: DatasetSpec, **arguments: Any) -> Any:
     Args:
         x: Features, shape (batch, features), that all outputs share; or a list of such, one an output.
         spec: The dataset.
-        **arguments: Further arguments of each `keras.layers.Dense`, such as `kernel_regularizer`.
+        **arguments: Further arguments of each `keras.layers.Dense`, such as `kernel_regularizer`. They compute in
+            single precision, whatever the other layers do.
 
     Returns:
         Probabilities of shape (batch, classes) for multiclass (softmax), (batch, 1) for binary and (batch, labels) for
@@ -270,7 +271,9 @@ def output_layers(x: Any, spec: DatasetSpec, **arguments: Any) -> Any:
 def _head(output: OutputSpec, name: str, arguments: dict[str, Any]) -> Any:
     import keras
 
-    return keras.layers.Dense(output.units, activation=_ACTIVATIONS[output.task], name=name, **arguments)
+    return keras.layers.Dense(
+        output.units, activation=_ACTIVATIONS[output.task], name=name, **{"dtype": "float32", **arguments}
+    )
 
 
 def _input_names(spec: DatasetSpec) -> list[str]:

@@ -13,17 +13,19 @@ from automl.data_request import DataRequest, names, source_of
 from automl.dataset_spec import DatasetSpec
 from automl.driver import Progress
 from automl.durations import parse_seconds
-from automl.errors import RequestError
+from automl.errors import RequestError, UnknownNameError
 from automl.executors.backends import TENSORFLOW, check_backend
 from automl.executors.choice import check_executor
 from automl.home import Home
 from automl.narrowing import Setting
 from automl.objective import Objective
+from automl.parameters import Choice
 from automl.results import Result
 from automl.run_study import WORKERS_LOG, check_everywhere, early_workers, run_study, workers_of
 from automl.search_space import SearchSpace
 from automl.settings import DEFAULT_SECONDS, DEFAULT_TRIALS, SearchSettings
 from automl.space_sources import AUTO, auto_space, default_space, find_space
+from automl.standard_parameters import DTYPE_POLICIES
 from automl.study.claims import is_shared
 from automl.study.samplers import check_sampler
 from automl.study.schedulers import check_scheduler
@@ -52,6 +54,7 @@ def search(
     ray_address: str | None = None,
     runtime_env: Mapping[str, Any] | None = None,
     backend: str = TENSORFLOW,
+    dtype_policy: str | None = None,
     seed: int = 0,
     split_seed: int = 0,
     name: str | None = None,
@@ -104,6 +107,8 @@ def search(
             is started on this machine.
         runtime_env: What Ray sets up for the workers, as `ray.init` takes it.
         backend: What Keras trains on: `tensorflow`, `jax` or `torch`; final models are TensorFlow's in any case.
+        dtype_policy: `mixed_bfloat16` or `mixed_float16`: compute in 16 bits, keep weights in 32. GPUs with tensor
+            cores are faster so, CPUs are not. By default 32 bits.
         seed: Seed of proposals, weights, dropout and shuffling.
         split_seed: Seed of the split.
         name: Name of the study; by default `<dataset>-<space>-NNN`.
@@ -172,6 +177,8 @@ def search(
         is_default_budget=trials is None and time is None,
     )
     check_executor(settings)
+    if dtype_policy is not None and dtype_policy not in DTYPE_POLICIES:
+        raise UnknownNameError("dtype policy", dtype_policy, DTYPE_POLICIES)
     data = DataRequest(
         source=source_of(dataset),
         target=names(target),
@@ -193,7 +200,7 @@ def search(
         if storage is not None:
             open_storage(place.studies, storage)  # a wrong URL is said before anything is prepared
         prepared = data.prepare(data.load(dataset), place.datasets)
-        chosen = _chosen(found, prepared.spec).narrow(narrow or {})
+        chosen = _with_policy(_chosen(found, prepared.spec).narrow(narrow or {}), dtype_policy)
         goal = Objective.for_outputs(prepared.spec.outputs, objective)
         for config in enqueue:
             chosen.complete(config, lambda _, parameter: parameter.default)
@@ -203,6 +210,7 @@ def search(
                 key: list(value) if isinstance(value, tuple) else value for key, value in (narrow or {}).items()
             },
             "ranges": [key for key, value in (narrow or {}).items() if isinstance(value, tuple)],
+            "dtype_policy": dtype_policy,
             "fingerprint": prepared.spec.fingerprint,
             "mlflow": mlflow,
         }
@@ -350,7 +358,18 @@ def _find_again(study: str, origin: Mapping[str, Any]) -> SearchSpace:
         raise RequestError(f"the space of study {study!r} lives in Python only: automl.resume({study!r}, space=...)")
     ranges = origin["ranges"]
     settings = {key: tuple(value) if key in ranges else value for key, value in origin["narrow"].items()}
-    return find_space(origin["space_source"]).narrow(settings)
+    return _with_policy(find_space(origin["space_source"]).narrow(settings), origin.get("dtype_policy"))
+
+
+def _with_policy(space: SearchSpace, dtype_policy: str | None) -> SearchSpace:
+    """Return the space with a policy in each of its configs, where one was asked for."""
+    if dtype_policy is None:
+        return space
+    if any(parameter.name == "dtype_policy" for parameter in space.parameters):
+        raise RequestError(
+            f"--dtype-policy: space {space.name!r} chooses it itself; fix it by --set dtype_policy={dtype_policy}"
+        )
+    return replace(space, parameters=[*space.parameters, Choice("dtype_policy", [dtype_policy])])
 
 
 def _prepare_again(study: str, origin: Mapping[str, Any], home: Home) -> PreparedDataset:

@@ -1,8 +1,8 @@
 """The parameters that the trainer reads: optimizer, learning rate and its schedule, weight decay, batch size.
 
 A space may use all, some or none of them; `automl.training.assemble` has a default for each that is missing. Besides
-these the trainer reads `epochs`, which a space may define to lower the cap of the search, `loss`, `label_smoothing` and
-`gradient_clip`.
+these the trainer reads `epochs`, which a space may define to lower the cap of the search, `loss`, `label_smoothing`,
+`gradient_clip` and `dtype_policy`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 from automl.parameters import Choice, Float, Parameter
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad")
+DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("constant", "cosine", "exponential", "inverse_time")
 TRAINING_NAMES = frozenset(
     {
         *("optimizer", "learning_rate", "learning_rate_schedule", "momentum", "nesterov", "weight_decay"),
-        *("batch_size", "epochs", "loss", "label_smoothing", "gradient_clip"),
+        *("batch_size", "epochs", "loss", "label_smoothing", "gradient_clip", "dtype_policy"),
     }
 )
 """Every name that the trainer reads."""

@@ -158,6 +158,14 @@ def test_any_functional_model_comes_back() -> None:
         np.testing.assert_allclose(given[key], wanted[key], rtol=1e-5, err_msg=source)
 
 
+def test_a_layer_of_mixed_precision_is_written_as_one() -> None:
+    import keras
+
+    layer = keras.layers.Dense(3, dtype="mixed_bfloat16")
+    written = Writer().made(keras.saving.serialize_keras_object(layer))
+    assert written == 'keras.layers.Dense(3, dtype="mixed_bfloat16")'
+
+
 def test_frozen_layers_start_with_the_saved_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import keras
 

@@ -1,4 +1,4 @@
-"""A whole search on another backend: trained there, chosen, scored and saved by TensorFlow."""
+"""A whole search on another backend: trained there, chosen, scored and saved by TensorFlow. And in mixed precision."""
 
 from __future__ import annotations
 
@@ -51,6 +51,21 @@ def test_a_search_from_first_trial_to_prediction(backend: str, tmp_path: Path) -
     resumed = automl.resume("first", space=space, trials=3, home=tmp_path)
     assert [trial.state for trial in resumed.trials] == [TrialState.COMPLETE] * 3
     assert resumed.record.settings["backend"] == backend
+
+
+def test_a_search_in_mixed_precision_is_resumed_and_exported_so(tmp_path: Path) -> None:
+    budget: dict[str, Any] = {"trials": 1, "epochs": 2, "workers": 1, "finalists": 1, "refit": False, "mlflow": False}
+    automl.search("iris", "linear", dtype_policy="mixed_bfloat16", name="mixed", home=tmp_path / "home", **budget)
+    result = automl.resume("mixed", trials=2, home=tmp_path / "home")
+    assert [trial.config["dtype_policy"] for trial in result.trials] == ["mixed_bfloat16"] * 2
+    predicted = result.predict([[5.1, 3.5, 1.4, 0.2]]).iloc[0]
+    assert predicted.iloc[1:].astype(float).sum() == pytest.approx(1.0, abs=1e-5)  # of single precision again
+
+
+def test_a_space_that_chooses_the_policy_itself_is_narrowed(tmp_path: Path) -> None:
+    space = SearchSpace("own", [Choice("dtype_policy", ["float32", "mixed_bfloat16"])], _build)
+    with pytest.raises(automl.RequestError, match=r"--dtype-policy.*--set dtype_policy=mixed_bfloat16"):
+        automl.search("iris", space, dtype_policy="mixed_bfloat16", workers=1, home=tmp_path, mlflow=False)
 
 
 def test_a_space_that_gives_no_final_model_is_refused_first(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def _data_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--ray-address", metavar="HOST:PORT", help="Ray cluster to join, or auto [Ray on this machine].")
 @click.option("--runtime-env", metavar="FILE.yaml", help="What Ray sets up for the workers.")
 @click.option("--backend", default="tensorflow", metavar="NAME", help="tensorflow, jax or torch [tensorflow].")
+@click.option("--dtype-policy", metavar="NAME", help="mixed_bfloat16 or mixed_float16, for GPUs [float32].")
 @click.option("--seed", type=int, default=0, metavar="N", help="Of proposals, weights, dropout and shuffling [0].")
 @click.option("--name", metavar="STUDY", help="Name of the study [<dataset>-<space>-NNN].")
 @click.option("--enqueue", metavar="FILE.yaml", help="A list of configs, whole or partial, to try first.")

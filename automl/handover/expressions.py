@@ -173,6 +173,8 @@ def _defaults(found: type, required: Mapping[str, Any]) -> Mapping[str, Any]:
 def _plain(value: Any) -> Any:
     """Return a value for comparison: without the names that Keras numbers, tuples as lists."""
     if isinstance(value, Mapping):
+        if value.get("class_name") == "DTypePolicy":
+            return value["config"]["name"]
         return {key: _plain(one) for key, one in value.items() if key not in ("name", "build_config")}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]

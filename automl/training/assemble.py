@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from automl.dataset_spec import DatasetSpec
 from automl.errors import SpaceError
 from automl.records import Config, FailureReason
 from automl.search_space import Build
+from automl.standard_parameters import DTYPE_POLICIES
 from automl.training import replicas
 from automl.training.failures import TrialFailure, as_failure, invalid_model
 from automl.training.losses import make_losses
@@ -50,9 +53,36 @@ def compile_model(network: Any, config: Config, spec: DatasetSpec, *, total_step
     return network
 
 
+@contextmanager
+def dtype_policy(config: Config) -> Iterator[None]:
+    """Let layers and models that are made meanwhile compute in what a config asks for.
+
+    Mixed precision (Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3) keeps weights in 32 bits and
+    computes in 16; with `mixed_float16` Keras scales the loss as well.
+
+    Raises:
+        TrialFailure: `invalid_model`, where there is no such policy.
+    """
+    import keras
+
+    name = config.get("dtype_policy")
+    if name is None:
+        yield
+        return
+    if name not in DTYPE_POLICIES:
+        raise invalid_model(f"unknown dtype_policy {name!r}; known: {', '.join(DTYPE_POLICIES)}")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def _checked(build: Build, config: Config, spec: DatasetSpec) -> Any:
     try:
-        model = build(config, spec)
+        with dtype_policy(config):
+            model = build(config, spec)
     except Exception as error:
         raise as_failure(error, FailureReason.INVALID_MODEL) from error
     _check(model, spec)
@@ -70,6 +100,11 @@ def _check(model: Any, spec: DatasetSpec) -> None:
         raise invalid_model("build returned a model with a dict of outputs: give a list, in the order of spec.outputs")
     _check_shapes("input", [tuple(one.shape[1:]) for one in model.inputs], [one.shape for one in spec.inputs])
     _check_shapes("output", [tuple(one.shape[1:]) for one in model.outputs], [(one.units,) for one in spec.outputs])
+    if wrong := [one.dtype for one in model.outputs if one.dtype not in ("float32", "float64")]:
+        raise invalid_model(
+            f"the model's outputs are of {', '.join(wrong)}, too coarse for losses and metrics: use output_layers() of "
+            "automl, or give the last layers dtype='float32'"
+        )
 
 
 def _check_shapes(what: str, received: list[tuple[int, ...]], expected: list[tuple[int, ...]]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from automl.dataset_spec import DatasetSpec
 from automl.records import Config
-from automl.training.assemble import compile_model
+from automl.training.assemble import compile_model, dtype_policy
 from automl.training.losses import make_losses
 from automl.training.metrics import Array
 from automl.training.structure import structure_of
@@ -175,7 +175,8 @@ def _with_variables(network: Any, config: Config, spec: DatasetSpec, numbers: Nu
     import keras
 
     cells = {name: Cell(keras.Variable(value, trainable=False, dtype="float32")) for name, value in numbers.items()}
-    model = with_cells(network, cells)
+    with dtype_policy(config):
+        model = with_cells(network, cells)
     model.compile(optimizer=optimizer_with_cells(config, cells), loss=make_losses(config, spec.outputs))
     return TrainingGraph(model, cells)
 

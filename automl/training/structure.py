@@ -11,7 +11,15 @@ from automl.training.sweeps import overrides_train_step
 from automl.training.tunable import is_tunable_penalty, plain_dropouts
 
 _MOST_WEIGHTS = 5_000_000  # of larger models copies are dear, and tracing is a small part of their time
-_TRAINING = ("optimizer", "learning_rate_schedule", "nesterov", "gradient_clip", "loss", "label_smoothing")
+_TRAINING = (
+    "optimizer",
+    "learning_rate_schedule",
+    "nesterov",
+    "gradient_clip",
+    "loss",
+    "label_smoothing",
+    "dtype_policy",
+)
 
 
 def structure_of(network: Any, config: Config) -> str | None:

@@ -21,6 +21,7 @@ WRONG = [
     (["search", "digits", "--scheduler", "ahsa"], "did you mean 'asha'"),
     (["search", "digits", "--executor", "cloud"], "unknown executor"),
     (["search", "digits", "--backend", "jaxx"], "did you mean 'jax'"),
+    (["search", "digits", "--dtype-policy", "mixed_bfloat"], "did you mean 'mixed_bfloat16'"),
     (["search", "digits", "--objective", "val_acuracy"], "did you mean 'val_accuracy'"),
     (["search", "digits", "--objective", "val_accuracy:up"], "'min' or 'max'"),
     (["search", "digits", "--task", "regresion"], "did you mean 'regression'"),

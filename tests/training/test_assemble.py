@@ -118,7 +118,36 @@ def test_a_schedule_runs_until_the_last_step(digits: PreparedDataset, schedule: 
     assert float(optimizer.learning_rate) == pytest.approx(end, abs=1e-6)
 
 
-@pytest.mark.parametrize("config", [{"optimizer": "lion"}, {"learning_rate_schedule": "step"}])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_dtype_policy_is_that_of_all_layers_but_the_last(digits: PreparedDataset, policy: str) -> None:
+    def build(config: Any, spec: Any) -> Any:
+        inputs, x = input_layers(spec)
+        return keras.Model(inputs, output_layers(keras.layers.Dense(4, name="inner")(x), spec))
+
+    import keras
+
+    model = assemble(build, {"dtype_policy": policy}, digits.spec, total_steps=1)
+    assert (model.get_layer("inner").dtype_policy.name, model.output.dtype) == (policy, "float32")
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    scales_loss = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scales_loss == (policy == "mixed_float16")
+    assert keras.config.dtype_policy().name == "float32"  # for whatever comes next
+
+
+def test_outputs_of_16_bits_are_refused(digits: PreparedDataset) -> None:
+    def build(config: Any, spec: Any) -> Any:
+        import keras
+
+        inputs, x = input_layers(spec)
+        return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
+
+    with pytest.raises(TrialFailure, match="outputs are of bfloat16, too coarse"):
+        assemble(build, {"dtype_policy": "mixed_bfloat16"}, digits.spec, total_steps=1)
+
+
+@pytest.mark.parametrize(
+    "config", [{"optimizer": "lion"}, {"learning_rate_schedule": "step"}, {"dtype_policy": "mixed"}]
+)
 def test_an_unknown_name_is_refused(digits: PreparedDataset, config: Any) -> None:
     with pytest.raises(TrialFailure, match="known: "):
         assemble(_linear, config, digits.spec, total_steps=1)
