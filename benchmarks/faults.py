@@ -2,11 +2,13 @@
 
     python -m benchmarks.faults [--minutes 30] [--seed 0] [--json faults.json]
 
-Studies of a few small trials are searched one after the other; each is hurt several times at random moments: drivers
-and workers are killed, drivers interrupted, journals torn, checkpoints damaged, a disk is filled (as root: a small
-tmpfs), a real MLflow server is stopped and restarted. One trial in five brings a fault of its own: NaN, too much
-memory, a crash, an epoch that hangs. After each fault all that was known must be known, unchanged, and no process left;
-at a study's end its budget must be exact, and MLflow must agree with it epoch by epoch. Exit code 1 where it is not so.
+Studies of a few small trials are searched one after the other, with a sampler, a scheduler, and finalists and a refit
+that are drawn too; each is hurt several times at random moments, often where there are checkpoints, or while finalists
+train: drivers and workers are killed, drivers interrupted, journals torn, checkpoints damaged, a disk is filled (as
+root: a small tmpfs), a real MLflow server is stopped and restarted. One trial in five brings a fault of its own: NaN,
+too much memory, a crash, an epoch that hangs. After each fault all that was known must be known, unchanged, and no
+process left; at a study's end its budget must be exact, and MLflow must agree with it epoch by epoch. Exit code 1 where
+it is not so.
 """
 
 from __future__ import annotations
@@ -25,13 +27,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.fault_injection import FAULTS, BrokenError, FaultySearch, put_in
+from benchmarks.fault_injection import FAULTS, BrokenError, FaultySearch, Moment, put_in
 from benchmarks.reporting import write_json
 
 _TRIALS = 6  # of a study to begin with, and more after each fault
 _MORE = 2
 _FAULTS = 6  # a study
-_DISK_BYTES = 48 * 2**20
+_DISK_BYTES = 96 * 2**20
+_LATER_SECONDS = {"epoch": 3.0, "checkpoint": 0.5, "finalist": 0.5}  # than the moment that was waited for, at most
 _OUTAGE_SECONDS = 4.0
 _SERVER_SECONDS = 90.0  # what an MLflow server is given to start
 
@@ -85,6 +88,7 @@ def small_disk(folder: Path) -> Iterator[bool]:
     try:
         yield True
     finally:
+        shutil.rmtree(folder, ignore_errors=True)  # an open connection to MLflow's store keeps what is left in memory
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
@@ -104,8 +108,14 @@ def fill_disk(search: FaultySearch) -> None:
     filler.unlink()
     if search.driver.poll() is not None:
         search.wait_end()
-        search.verify()
-        search.resume()
+        search.go_on()
+
+
+def draw_options(choose: random.Random) -> dict[str, str]:
+    """Return the options of a study: every other one has finalists, and most of these a refit."""
+    options = {"sampler": choose.choice(["random", "tpe"]), "scheduler": choose.choice(["none", "asha", "median"])}
+    options["finalists"] = choose.choice(["0", "1"])
+    return options if options["finalists"] == "0" or choose.random() < 0.75 else {**options, "no-refit": ""}
 
 
 def hurt_one_study(choose: random.Random, survived: Counter[str]) -> None:
@@ -119,14 +129,19 @@ def hurt_one_study(choose: random.Random, survived: Counter[str]) -> None:
         with small_disk(folder / "home") as has_disk:
             server = MlflowServer(folder) if choose.random() < 0.3 else None
             environment = {} if server is None else {"MLFLOW_TRACKING_URI": server.uri}
-            search = FaultySearch(folder, environment=environment)
+            options = draw_options(choose)
+            print(f"   {options}{', an MLflow server' if server else ''}", flush=True)
+            search = FaultySearch(folder, environment=environment, options=options)
+            moments: list[Moment] = ["epoch", "checkpoint", "finalist"]
+            moments = moments[:2] if options["finalists"] == "0" else moments
             kinds = [*FAULTS, *(["disk filled"] if has_disk else []), *(["MLflow restarted"] * 2 if server else [])]
             try:
                 search.start(trials=_TRIALS)
                 for _ in range(_FAULTS):
-                    search.wait_training(more=_MORE)
-                    time.sleep(choose.uniform(0.0, 3.0))
+                    moment = search.wait_training(more=_MORE, at=choose.choice(moments))
+                    time.sleep(choose.uniform(0.0, _LATER_SECONDS[moment]))
                     fault = choose.choice(kinds)
+                    print(f"   {fault} (a moment of: {moment})", flush=True)
                     _hurt(search, fault, choose, server)
                     survived[fault] += 1
                 _finish(search, survived, server)
@@ -142,7 +157,6 @@ def hurt_one_study(choose: random.Random, survived: Counter[str]) -> None:
 
 
 def _hurt(search: FaultySearch, fault: str, choose: random.Random, server: MlflowServer | None) -> None:
-    print(f"   {fault}", flush=True)
     if fault == "disk filled":
         fill_disk(search)
     elif server is not None and fault == "MLflow restarted":
@@ -156,8 +170,7 @@ def _hurt(search: FaultySearch, fault: str, choose: random.Random, server: Mlflo
 def _finish(search: FaultySearch, survived: Counter[str], server: MlflowServer | None) -> None:
     code = search.wait_end()
     while code != 0:  # the last fault may have come after its driver's end began
-        search.verify()
-        search.resume()
+        search.go_on()
         code = search.wait_end()
     states = search.verify_end()
     epochs = search.verify_mlflow(server.uri if server else None)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tracking.tracked_studies import NOLOAD
 
-from benchmarks.fault_injection import BrokenError, FaultySearch, put_in
+from benchmarks.fault_injection import OPTIONS, BrokenError, FaultySearch, put_in
+from benchmarks.faults import draw_options
 
 
 @pytest.mark.filterwarnings(NOLOAD)
@@ -19,11 +22,11 @@ def test_a_search_survives_a_killed_worker_a_torn_journal_and_a_damaged_checkpoi
     try:
         search.start(trials=5)
         for fault in ("worker killed", "journal torn", "checkpoint damaged"):
-            search.wait_training(more=2)
+            search.wait_training(more=2, at="checkpoint")
             put_in(search, fault, choose)
         while search.wait_end() != 0:
-            search.verify()
-            search.resume()
+            search.go_on()
+        assert search.went_on >= 1
         assert search.verify_end()["complete"] == search.trials
         assert search.verify_mlflow() >= search.trials
     finally:
@@ -36,3 +39,18 @@ def test_a_search_survives_a_killed_worker_a_torn_journal_and_a_damaged_checkpoi
     journal.write_bytes(b"".join(line for line in lines if b'"epoch:8"' not in line))
     with pytest.raises(BrokenError, match="had ended, and has changed"):
         search.verify()
+
+
+def test_waiting_for_a_search_that_stands_still_ends(tmp_path: Path) -> None:
+    search = FaultySearch(tmp_path, patience_seconds=0.5)
+    search.driver = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    with pytest.raises(BrokenError, match="neither trains nor ends"):
+        search.wait_training(more=1)
+    assert search.driver.poll() is not None
+
+
+def test_every_option_is_drawn() -> None:
+    drawn = [{**OPTIONS, **draw_options(random.Random(seed))} for seed in range(50)]
+    assert {one["sampler"] for one in drawn} == {"random", "tpe"}
+    assert {one["scheduler"] for one in drawn} == {"none", "asha", "median"}
+    assert {(one["finalists"], "no-refit" in one) for one in drawn} == {("0", False), ("1", False), ("1", True)}
