@@ -118,8 +118,8 @@ def draw_options(choose: random.Random) -> dict[str, str]:
     return options if options["finalists"] == "0" or choose.random() < 0.75 else {**options, "no-refit": ""}
 
 
-def hurt_one_study(choose: random.Random, survived: Counter[str]) -> None:
-    """Search one study to its end through several faults.
+def hurt_one_study(choose: random.Random) -> Counter[str]:
+    """Search one study to its end through several faults, and return which these were.
 
     Raises:
         BrokenError: Something did not survive.
@@ -135,6 +135,7 @@ def hurt_one_study(choose: random.Random, survived: Counter[str]) -> None:
             moments: list[Moment] = ["epoch", "checkpoint", "finalist"]
             moments = moments[:2] if options["finalists"] == "0" else moments
             kinds = [*FAULTS, *(["disk filled"] if has_disk else []), *(["MLflow restarted"] * 2 if server else [])]
+            survived: Counter[str] = Counter()
             try:
                 search.start(trials=_TRIALS)
                 for _ in range(_FAULTS):
@@ -144,7 +145,8 @@ def hurt_one_study(choose: random.Random, survived: Counter[str]) -> None:
                     print(f"   {fault} (a moment of: {moment})", flush=True)
                     _hurt(search, fault, choose, server)
                     survived[fault] += 1
-                _finish(search, survived, server)
+                _finish(search)
+                return survived + Counter({f"trial: {reason}": count for reason, count in search.failures().items()})
             except BrokenError:
                 kept = Path(tempfile.mkdtemp(prefix="automl-broken-")) / "search"
                 shutil.copytree(folder, kept)
@@ -167,16 +169,13 @@ def _hurt(search: FaultySearch, fault: str, choose: random.Random, server: Mlflo
         put_in(search, fault, choose)
 
 
-def _finish(search: FaultySearch, survived: Counter[str], server: MlflowServer | None) -> None:
-    code = search.wait_end()
-    while code != 0:  # the last fault may have come after its driver's end began
+def _finish(search: FaultySearch) -> None:
+    while search.wait_end() != 0:  # the last fault may have come after its driver's end began
         search.go_on()
-        code = search.wait_end()
     states = search.verify_end()
-    epochs = search.verify_mlflow(server.uri if server else None)
-    for reason, count in search.failures().items():
-        survived[f"trial: {reason}"] += count
-    print(f"   ended well: {states}, {epochs} epochs equal in MLflow", flush=True)
+    epochs = search.verify_mlflow(is_whole=True)
+    resumed = f"{search.went_on} trainings had a checkpoint to go on from"
+    print(f"   ended well: {states}, {epochs} epochs equal in MLflow, {resumed}", flush=True)
 
 
 def main() -> None:
@@ -193,7 +192,7 @@ def main() -> None:
     while time.monotonic() < deadline:
         print(f"study {studies} of seed {options.seed}", flush=True)
         try:
-            hurt_one_study(random.Random(f"{options.seed}-{studies}"), survived)
+            survived += hurt_one_study(random.Random(f"{options.seed}-{studies}"))
         except BrokenError as error:
             print(f"   BROKEN: {error}", flush=True)
             broken.append(f"study {studies}: {error}")
