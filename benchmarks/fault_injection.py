@@ -15,25 +15,40 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
 import automl
 from automl.errors import AutomlError
+from automl.records import TrialRecord
+from benchmarks.mlflow_agreement import EXACT, compare
 
 STUDY = "faulted"
 _EPOCHS = 8
-_EXACT = 1e-5  # of what an epoch gives that is trained once more from a checkpoint
+_OWN_FAULTS = {3, 7, 11, 15}  # tickets, of twenty
 _TIMEOUT_SECONDS = 6
 _END_SECONDS = 60.0  # what a driver that was told to end is given
 _ORPHAN_SECONDS = 15.0  # what workers of a dead driver are given to notice
+_LOOK_SECONDS = 0.2
+_ROUNDS = 3  # that a moment is waited for which may be missed
+
+Moment = Literal["epoch", "checkpoint", "finalist"]
+"""When a fault comes: after another epoch; where a checkpoint lies there; while a finalist or the refit trains."""
+
+_EPOCH: list[Moment] = ["epoch"]
+
+OPTIONS: Mapping[str, str] = {"sampler": "random", "scheduler": "none", "finalists": "0"}
+"""The options of `automl search` that may be drawn, in their simplest form; a flag has an empty value."""
 
 SPACE = '''
-"""Dense layers, and a ticket that says what happens to the trial: of twenty, four draw a fault."""
+"""Dense layers, and a ticket that says what happens to the trial: of twenty, four draw a fault.
+
+There is a checkpoint after every epoch, however short it is, and on however small a disk.
+"""
 import os, resource, signal, time
 import numpy as np
 from automl import Choice, Int, SearchSpace, input_layers, output_layers
@@ -42,6 +57,9 @@ from automl import Choice, Int, SearchSpace, input_layers, output_layers
 def build(config, spec):
     import keras
 
+    from automl.training import checkpoint
+
+    checkpoint._LOST_SECONDS, checkpoint._COST_SHARE, checkpoint._FREE_BYTES = 0.0, 1e9, 2**20
     inputs, x = input_layers(spec)
     ticket = config["ticket"] % 20
     if ticket == 3:
@@ -54,6 +72,7 @@ def build(config, spec):
         x = keras.layers.Rescaling(float("nan"))(x)
     for _ in range(3):
         x = keras.layers.Dense(config["units"], activation="relu")(x)
+    x = keras.layers.Dropout(0.2)(x)
     return keras.Model(inputs, output_layers(x, spec))
 
 
@@ -84,15 +103,23 @@ class FaultySearch:
         folder: Where the space and the home folder lie.
         environment: Further environment of every process, such as `MLFLOW_TRACKING_URI`.
         workers: Worker processes of each driver.
+        options: What else is asked for when the study begins, over `OPTIONS`.
+        patience_seconds: How long a moment is waited for.
+        deaths: Drivers that ended before the study did, so far.
+        went_on: Trainings that such a driver left with a checkpoint, so far.
     """
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     workers: int = 2
+    options: Mapping[str, str] = field(default_factory=dict)
+    patience_seconds: float = 600.0
     trials: int = 0
+    deaths: int = 0
+    went_on: int = 0
     driver: subprocess.Popen[bytes] | None = None
     _family: list[psutil.Process] = field(default_factory=list)
-    _known: dict[int, Any] = field(default_factory=dict)
+    _known: dict[int, TrialRecord] = field(default_factory=dict)
 
     @property
     def home(self) -> Path:
@@ -112,19 +139,49 @@ class FaultySearch:
             self.resume()
             return
         options = {"space": "faulty_space.py:space", "trials": self.trials, "epochs": _EPOCHS, "patience": 0}
-        options |= {"sampler": "random", "scheduler": "none", "workers": self.workers, "finalists": 0, "name": STUDY}
-        options |= {"trial-timeout": f"{_TIMEOUT_SECONDS}s", "retries": 1}
-        self._run("search", "digits", *(f"--{name}={value}" for name, value in options.items()))
+        options |= {"workers": self.workers, "name": STUDY, "trial-timeout": f"{_TIMEOUT_SECONDS}s", "retries": 1}
+        options |= {**OPTIONS, **self.options}
+        named = (f"--{name}" if value == "" else f"--{name}={value}" for name, value in options.items())
+        self._run("search", "digits", *named)
 
     def resume(self) -> None:
         """Let another driver go on."""
         self._run("resume", STUDY, f"--trials={self.trials}")
 
-    def wait_training(self, *, more: int) -> None:
-        """Wait until epochs are trained; a study that has ended before goes on with so many trials more."""
-        while not self._trains():
+    def wait_training(self, *, more: int, at: Moment = "epoch") -> Moment:
+        """Wait for a moment of training; a study that has ended before goes on with so many trials more.
+
+        Returns:
+            The moment; "epoch" where the other one was missed again and again.
+
+        Raises:
+            BrokenError: Nothing trains, and nothing ends.
+        """
+        deadline = time.monotonic() + self.patience_seconds
+        moments: list[Moment] = [*[at] * _ROUNDS, *_EPOCH * _ROUNDS]
+        for moment in moments:
+            if self._comes(moment, deadline):
+                return moment
             self.wait_end()
             self.start(trials=more)
+        raise BrokenError(f"{2 * _ROUNDS} drivers one after the other ended before an epoch was trained")
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints that there are."""
+        return sorted((self.study_folder / "checkpoints").glob("*/*.npz"))
+
+    def go_on(self) -> None:
+        """Verify what a driver has left that is dead, and let another one go on.
+
+        Raises:
+            BrokenError: Something did not survive.
+        """
+        self.deaths += 1
+        self.verify()
+        self.verify_mlflow(is_whole=False)
+        kept = {path.parent.name for path in self.checkpoints()}
+        self.went_on += len(kept - {f"{one.number:06d}" for one in self._known.values() if one.state.is_final})
+        self.resume()
 
     def wait_end(self, seconds: float = 600.0) -> int:
         """Wait until the driver has ended, and return its exit code.
@@ -181,10 +238,15 @@ class FaultySearch:
         now = {trial.number: trial for trial in record.trials}
         for number, before in self._known.items():
             self._check_kept(before, now.get(number))
-        self._known = now
-        kept = {int(path.name) for path in (self.study_folder / "checkpoints").glob("[0-9]*")}
-        if left := sorted(number for number in kept if number in now and now[number].state.is_final):
+        self.know(record.trials)
+        kept = {int(name) for path in self.checkpoints() if (name := path.parent.name).isdigit()}
+        left = sorted(number for number in kept if number in now and now[number].state.is_final)
+        if len(left) > self.deaths:  # a driver may die between a trial's end and deleting them; the study's end does
             raise BrokenError(f"checkpoints of trials {left} are left, which have ended")
+
+    def know(self, trials: Iterable[TrialRecord]) -> None:
+        """Take these trials for all that is known; they must not be lost from now on."""
+        self._known = {trial.number: trial for trial in trials}
 
     def verify_end(self) -> dict[str, int]:
         """Check a study whose driver has ended well; return how many trials ended in which state.
@@ -199,37 +261,32 @@ class FaultySearch:
             raise BrokenError(f"expected {self.trials} complete or pruned trials, found {counted}")
         if states["running"] or states["waiting"]:
             raise BrokenError(f"trials seem to run: {dict(states)}")
+        if left := self.checkpoints():
+            raise BrokenError(f"checkpoints are left, though all has ended: {left}")
         return dict(states)
 
     def failures(self) -> dict[str, int]:
-        """Return how many trials failed, by reason, and how many were run again."""
-        failed = Counter(trial.reason for trial in self._known.values() if trial.state.value == "failed")
-        failed["run again"] = sum(bool(trial.attempts) for trial in self._known.values())
-        return dict(failed)
+        """Return how many trials failed of the fault that they drew, by reason, whether they were run again or not."""
+        failed = [trial for trial in self._known.values() if trial.state.value == "failed"]
+        return dict(Counter(trial.reason for trial in failed if trial.config["ticket"] % 20 in _OWN_FAULTS))
 
-    def verify_mlflow(self, uri: str | None = None) -> int:
-        """Check that MLflow has every trial once, epoch by epoch; return how many epochs were compared.
+    def verify_mlflow(self, *, is_whole: bool) -> int:
+        """Check that MLflow has every training once, epoch by epoch; return how many epochs were compared.
+
+        Args:
+            is_whole: It has all of it; while the search is not at its end, it may lag behind the study.
 
         Raises:
             BrokenError: It has something else.
         """
-        from mlflow import MlflowClient
-
-        client = MlflowClient(uri or f"sqlite:///{self.home / 'mlflow.db'}")
-        experiments = [one.experiment_id for one in client.search_experiments()]
-        runs = client.search_runs(experiments, "tags.`automl.kind` = 'trial'", max_results=50_000)
-        by_trial = Counter(int(run.data.tags["automl.trial"]) for run in runs)
-        if by_trial != Counter(list(self._known)):
-            raise BrokenError(f"MLflow has the trials {dict(by_trial)}, the study {sorted(self._known)}")
-        compared = 0
-        for run in runs:
-            trial = self._known[int(run.data.tags["automl.trial"])]
-            points = client.get_metric_history(run.info.run_id, "val_accuracy") if trial.epochs else []
-            theirs = sorted((point.step, point.value) for point in points)
-            ours = [(one.epoch, one.metrics["val_accuracy"]) for one in trial.epochs]
-            if theirs != ours:
-                raise BrokenError(f"trial {trial.number}: MLflow has the epochs {theirs}, the study {ours}")
-            compared += len(ours)
+        uri = self.environment.get("MLFLOW_TRACKING_URI")
+        store = self.home / "mlflow.db"
+        if uri is None and not is_whole and not store.exists():  # looking would make one
+            return 0
+        record = automl.load_result(STUDY, home=self.home).record
+        compared, differences = compare(record, uri or f"sqlite:///{store}", is_whole=is_whole)
+        if differences:
+            raise BrokenError("; ".join(differences))
         return compared
 
     def _run(self, *arguments: str) -> None:
@@ -272,14 +329,26 @@ class FaultySearch:
             if not _is_same(one.metrics, epochs.get(one.epoch, {})):
                 raise BrokenError(f"epoch {one.epoch} of trial {before.number} is lost, or another one")
 
-    def _trains(self) -> bool:
-        """Wait until an epoch has been trained; return False where the driver has ended before."""
+    def _comes(self, moment: Moment, deadline: float) -> bool:
+        """Wait for a moment; return False where the driver has ended before.
+
+        Raises:
+            BrokenError: The driver neither gets there nor ends.
+        """
         assert self.driver is not None
         known = self._epochs()
-        while self._epochs() == known:
+        has_come: Mapping[Moment, Callable[[], bool]] = {
+            "epoch": lambda: self._epochs() != known,
+            "checkpoint": lambda: bool(self.checkpoints()),
+            "finalist": lambda: any("-" in path.parent.name for path in self.checkpoints()),
+        }
+        while not has_come[moment]():
             if self.driver.poll() is not None:
                 return False
-            time.sleep(0.2)
+            if time.monotonic() > deadline:
+                self.kill_all()
+                raise BrokenError(f"the driver neither trains nor ends: no {moment} in {self.patience_seconds:.0f} s")
+            time.sleep(_LOOK_SECONDS if moment == "epoch" else _LOOK_SECONDS / 4)
         return True
 
     def _epochs(self) -> int:
@@ -293,7 +362,7 @@ class FaultySearch:
 
 def _is_same(before: Mapping[str, float], now: Mapping[str, float]) -> bool:
     """Return True for metrics of one epoch, which may have been trained twice."""
-    return before.keys() == now.keys() and all(abs(before[name] - now[name]) <= _EXACT for name in before)
+    return before.keys() == now.keys() and all(abs(before[name] - now[name]) <= EXACT for name in before)
 
 
 def _is_worker(process: psutil.Process) -> bool:
@@ -314,7 +383,7 @@ def tear_journal(search: FaultySearch) -> None:
 
 def damage_checkpoint(search: FaultySearch, choose: random.Random) -> None:
     """Overwrite some bytes in the middle of the newest checkpoint, if there is one."""
-    files = sorted((search.study_folder / "checkpoints").glob("*/*.npz"), key=lambda path: path.stat().st_mtime)
+    files = sorted(search.checkpoints(), key=lambda path: path.stat().st_mtime)
     if files:
         with files[-1].open("r+b") as file:
             file.seek(choose.randrange(max(1, files[-1].stat().st_size - 8)))
@@ -368,5 +437,4 @@ def put_in(search: FaultySearch, fault: str, choose: random.Random) -> None:
     assert search.driver is not None
     FAULTS[fault](search, choose)
     if search.driver.poll() is not None:
-        search.verify()
-        search.resume()
+        search.go_on()

@@ -2,11 +2,13 @@
 
     python -m benchmarks.faults [--minutes 30] [--seed 0] [--json faults.json]
 
-Studies of a few small trials are searched one after the other; each is hurt several times at random moments: drivers
-and workers are killed, drivers interrupted, journals torn, checkpoints damaged, a disk is filled (as root: a small
-tmpfs), a real MLflow server is stopped and restarted. One trial in five brings a fault of its own: NaN, too much
-memory, a crash, an epoch that hangs. After each fault all that was known must be known, unchanged, and no process left;
-at a study's end its budget must be exact, and MLflow must agree with it epoch by epoch. Exit code 1 where it is not so.
+Studies of a few small trials are searched one after the other, with a sampler, a scheduler, and finalists and a refit
+that are drawn too; each is hurt several times at random moments, often where there are checkpoints, or while finalists
+train: drivers and workers are killed, drivers interrupted, journals torn, checkpoints damaged, a disk is filled (as
+root: a small tmpfs), a real MLflow server is stopped and restarted. One trial in five brings a fault of its own: NaN,
+too much memory, a crash, an epoch that hangs. After each fault all that was known must be known, unchanged, and no
+process left; at a study's end its budget must be exact, and MLflow must agree with it epoch by epoch. Exit code 1 where
+it is not so.
 """
 
 from __future__ import annotations
@@ -25,13 +27,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.fault_injection import FAULTS, BrokenError, FaultySearch, put_in
+from benchmarks.fault_injection import FAULTS, BrokenError, FaultySearch, Moment, put_in
 from benchmarks.reporting import write_json
 
 _TRIALS = 6  # of a study to begin with, and more after each fault
 _MORE = 2
 _FAULTS = 6  # a study
-_DISK_BYTES = 48 * 2**20
+_LAST_DRIVERS = 5  # that may end otherwise than well after the last fault
+_DISK_BYTES = 96 * 2**20
+_LATER_SECONDS = {"epoch": 3.0, "checkpoint": 0.5, "finalist": 0.5}  # than the moment that was waited for, at most
 _OUTAGE_SECONDS = 4.0
 _SERVER_SECONDS = 90.0  # what an MLflow server is given to start
 
@@ -85,6 +89,7 @@ def small_disk(folder: Path) -> Iterator[bool]:
     try:
         yield True
     finally:
+        shutil.rmtree(folder, ignore_errors=True)  # an open connection to MLflow's store keeps what is left in memory
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
@@ -104,12 +109,18 @@ def fill_disk(search: FaultySearch) -> None:
     filler.unlink()
     if search.driver.poll() is not None:
         search.wait_end()
-        search.verify()
-        search.resume()
+        search.go_on()
 
 
-def hurt_one_study(choose: random.Random, survived: Counter[str]) -> None:
-    """Search one study to its end through several faults.
+def draw_options(choose: random.Random) -> dict[str, str]:
+    """Return the options of a study: every other one has finalists, and most of these a refit."""
+    options = {"sampler": choose.choice(["random", "tpe"]), "scheduler": choose.choice(["none", "asha", "median"])}
+    options["finalists"] = choose.choice(["0", "1"])
+    return options if options["finalists"] == "0" or choose.random() < 0.75 else {**options, "no-refit": ""}
+
+
+def hurt_one_study(choose: random.Random) -> Counter[str]:
+    """Search one study to its end through several faults, and return which these were.
 
     Raises:
         BrokenError: Something did not survive.
@@ -119,17 +130,24 @@ def hurt_one_study(choose: random.Random, survived: Counter[str]) -> None:
         with small_disk(folder / "home") as has_disk:
             server = MlflowServer(folder) if choose.random() < 0.3 else None
             environment = {} if server is None else {"MLFLOW_TRACKING_URI": server.uri}
-            search = FaultySearch(folder, environment=environment)
+            options = draw_options(choose)
+            print(f"   {options}{', an MLflow server' if server else ''}", flush=True)
+            search = FaultySearch(folder, environment=environment, options=options)
+            moments: list[Moment] = ["epoch", "checkpoint", "finalist"]
+            moments = moments[:2] if options["finalists"] == "0" else moments
             kinds = [*FAULTS, *(["disk filled"] if has_disk else []), *(["MLflow restarted"] * 2 if server else [])]
+            survived: Counter[str] = Counter()
             try:
                 search.start(trials=_TRIALS)
                 for _ in range(_FAULTS):
-                    search.wait_training(more=_MORE)
-                    time.sleep(choose.uniform(0.0, 3.0))
+                    moment = search.wait_training(more=_MORE, at=choose.choice(moments))
+                    time.sleep(choose.uniform(0.0, _LATER_SECONDS[moment]))
                     fault = choose.choice(kinds)
+                    print(f"   {fault} (a moment of: {moment})", flush=True)
                     _hurt(search, fault, choose, server)
                     survived[fault] += 1
-                _finish(search, survived, server)
+                _finish(search)
+                return survived + Counter({f"trial: {reason}": count for reason, count in search.failures().items()})
             except BrokenError:
                 kept = Path(tempfile.mkdtemp(prefix="automl-broken-")) / "search"
                 shutil.copytree(folder, kept)
@@ -142,7 +160,6 @@ def hurt_one_study(choose: random.Random, survived: Counter[str]) -> None:
 
 
 def _hurt(search: FaultySearch, fault: str, choose: random.Random, server: MlflowServer | None) -> None:
-    print(f"   {fault}", flush=True)
     if fault == "disk filled":
         fill_disk(search)
     elif server is not None and fault == "MLflow restarted":
@@ -153,17 +170,18 @@ def _hurt(search: FaultySearch, fault: str, choose: random.Random, server: Mlflo
         put_in(search, fault, choose)
 
 
-def _finish(search: FaultySearch, survived: Counter[str], server: MlflowServer | None) -> None:
-    code = search.wait_end()
-    while code != 0:  # the last fault may have come after its driver's end began
-        search.verify()
-        search.resume()
+def _finish(search: FaultySearch) -> None:
+    for _ in range(_LAST_DRIVERS):
         code = search.wait_end()
+        if code == 0:
+            break
+        search.go_on()  # the last fault may have come after its driver's end began
+    else:
+        raise BrokenError(f"{_LAST_DRIVERS} drivers one after the other ended badly, the last with exit code {code}")
     states = search.verify_end()
-    epochs = search.verify_mlflow(server.uri if server else None)
-    for reason, count in search.failures().items():
-        survived[f"trial: {reason}"] += count
-    print(f"   ended well: {states}, {epochs} epochs equal in MLflow", flush=True)
+    epochs = search.verify_mlflow(is_whole=True)
+    resumed = f"{search.went_on} trainings had a checkpoint to go on from"
+    print(f"   ended well: {states}, {epochs} epochs equal in MLflow, {resumed}", flush=True)
 
 
 def main() -> None:
@@ -180,7 +198,7 @@ def main() -> None:
     while time.monotonic() < deadline:
         print(f"study {studies} of seed {options.seed}", flush=True)
         try:
-            hurt_one_study(random.Random(f"{options.seed}-{studies}"), survived)
+            survived += hurt_one_study(random.Random(f"{options.seed}-{studies}"))
         except BrokenError as error:
             print(f"   BROKEN: {error}", flush=True)
             broken.append(f"study {studies}: {error}")

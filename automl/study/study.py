@@ -288,7 +288,6 @@ class Study:
         known = {one.epoch for one in record.epochs}
         epochs = [*(one for one in record.epochs if one.epoch != report.epoch), report]
         record = with_value(self._objective, replace(record, epochs=tuple(sorted(epochs, key=lambda one: one.epoch))))
-        self._trials.put(record)
         loss = losses_by_epoch(self._objective, record).get(report.epoch)
         trial = self._running[number]
         with together(self._storage):
@@ -296,6 +295,7 @@ class Study:
             if loss is not None and report.epoch not in known:
                 # The value so far, not the epoch's: Optuna takes the last of these as the value of a pruned trial.
                 trial.report(self._objective.loss(loss), report.epoch)
+        self._trials.put(record)  # once it is written: the tracker is told of nothing that a full disk did not take
         if loss is None or report.epoch <= self._heard.get(number, 0):  # a retry's: it went on after that
             return Decision.CONTINUE
         self._heard[number] = report.epoch

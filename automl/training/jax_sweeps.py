@@ -82,7 +82,12 @@ class JaxSweep:
         return float(np.dot(np.asarray(losses, "float64"), sizes)), tuple(np.asarray(one) for one in predictions)
 
     def reads_only(self, variables: Sequence[Any]) -> bool:
-        """Return True: what a compiled step reads beside the model's variables is a constant in it."""
+        """Return True: what a compiled step reads beside the model's variables is a constant in it.
+
+        What it would write beside them is lost at the step's end, because all that `run` keeps is the state that the
+        step returns (and Keras refuses its global seed while JAX traces). So nothing hidden goes from epoch to epoch,
+        and a checkpoint of the variables is whole.
+        """
         return True
 
     def _variables(self) -> list[list[Any]]:

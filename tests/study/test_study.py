@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,22 @@ def test_a_trial_is_asked_reported_and_told(create: Create) -> None:
     assert (told.value, told.best_epoch, told.state, told.reason) == (0.8, 2, TrialState.COMPLETE, "epochs")
     assert (told.parameter_count, told.seconds) == (7, 3.5)
     assert (study.counted, study.failed) == (1, 0)
+
+
+def test_an_epoch_that_a_full_disk_does_not_take_is_not_known(create: Create, folder: Path) -> None:
+    """Else MLflow is told of an epoch that the study does not have when it goes on."""
+    study = create()
+    number = _ask(study).number
+    study.report(number, epoch(1, 0.5))
+    before = study.record.trials
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "journal.log").stat().st_size, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            study.report(number, epoch(2, 0.8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert study.record.trials == before
 
 
 def test_what_optuna_is_told_agrees(create: Create, folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from resumed_trials import curve, dense, make_job
 from sklearn.datasets import load_digits
 from whole_trials import Ran, run
 
@@ -17,6 +18,7 @@ from automl.data import PreparedDataset, prepare, raw_from_arrays
 from automl.objective import Objective
 from automl.space_sources import find_space
 from automl.testing import example_spec, rows_of
+from automl.training import checkpoint
 from automl.training.assemble import build_model
 from automl.training.job import TrialJob
 from automl.training.loop import Evaluator, TrainingLoop
@@ -53,6 +55,21 @@ def test_another_learning_rate_finds_the_compiled_code(digits: PreparedDataset) 
         kept.append({one.name for one in cache.glob("*-cache")})
     assert kept[0]
     assert kept[1] == kept[0]
+
+
+def test_a_killed_trial_goes_on_as_if_it_had_not_been(
+    digits: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`dense` normalises batches, drops out and adds noise; one checkpoint is due, after the first of two epochs."""
+    monkeypatch.setattr(checkpoint, "_LOST_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "_COST_SHARE", float("inf"))
+    job = make_job(epochs=2, checkpoint_folder=tmp_path / "000000")
+    whole, ended = run(job, dense, digits)
+    assert ended.reason == "epochs", ended.message
+    resumed, _ = run(job, dense, digits)
+    assert resumed[0] == whole[0]  # reported as it was, not trained again
+    assert resumed[1] != whole[1]
+    assert curve(resumed)[1] == pytest.approx(curve(whole)[1], abs=1e-6)
 
 
 def test_a_train_step_for_tensorflow_is_a_typed_failure(digits: PreparedDataset) -> None:

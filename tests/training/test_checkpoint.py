@@ -101,13 +101,15 @@ def test_a_killed_trial_goes_on_as_if_it_had_not_been(build: Build, digits: Prep
 
 
 @pytest.mark.usefixtures("after_every_epoch")
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_and_schedule_goes_on(optimizer: str, digits: PreparedDataset, tmp_path: Path) -> None:
-    schedule = SCHEDULES[OPTIMIZERS.index(optimizer) % len(SCHEDULES)]
+def test_every_optimizer_and_schedule_goes_on(
+    optimizer: str, schedule: str, digits: PreparedDataset, used: Graphs, tmp_path: Path
+) -> None:
     own = {"sgd": {"momentum": 0.9, "nesterov": True}, "adamw": {"weight_decay": 0.01}}.get(optimizer, {})
     config = {"optimizer": optimizer, "learning_rate_schedule": schedule, "batch_size": 100, **own}
     job = make_job(config=config, checkpoint_folder=tmp_path / "000000")
-    whole = run(job, small, digits)
+    whole = run(job, small, digits, used)
     _forget(tmp_path / "000000", 3)
     _assert_goes_on(whole, run(job, small, digits))
 
