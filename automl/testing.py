@@ -193,7 +193,9 @@ def _input_rows(one: InputSpec, generator: np.random.Generator) -> Array:
 
 def _targets(one: OutputSpec, generator: np.random.Generator) -> Array:
     if one.task is Task.MULTICLASS:
-        return (np.arange(_ROWS) % one.units).astype("int32")
+        classes = (np.arange(_ROWS) % one.units).astype("int32")
+        classes[-1] = 0  # not one like the other, else nothing pulls at a bias
+        return classes
     if one.task is Task.REGRESSION:
         return generator.normal(size=(_ROWS, one.units)).astype("float32")
     return generator.integers(0, 2, size=(_ROWS, one.units)).astype("float32")
