@@ -71,8 +71,8 @@ def is_hopeless(record: StudyRecord) -> bool:
     return len(ended) >= HOPELESS_FAILURES and len(reasons) == 1 and ended[0].state is TrialState.FAILED
 
 
-def why_nothing(record: StudyRecord) -> str:
-    """Return in one line why a search found nothing, and what to do."""
+def why_nothing(record: StudyRecord, *, of: str = "") -> str:
+    """Return in one line why a search found nothing, and what to do; `of` says which trials the record has."""
     failures = failures_by_reason(record)
     if not failures:
         return f"study {record.name!r} ended before any trial finished an epoch: give it more --time"
@@ -80,8 +80,8 @@ def why_nothing(record: StudyRecord) -> str:
     message = next((trial.message.strip() for trial in trials if trial.message.strip()), "no message")
     said = f"{reason}: {message.splitlines()[-1].strip()}"
     if is_hopeless(record):
-        counted = f"the first {len(trials)} trials all failed as {said}"
+        counted = f"the first {len(trials)} trials{of} all failed as {said}"
     else:
-        counted = f"none of {len(record.trials)} trials gave a usable model; most often {said}"
+        counted = f"none of {len(record.trials)} trials{of} gave a usable model; most often {said}"
     advice = _ADVICE.get(reason, "").format(folder=record.folder, name=record.name)
     return f"{counted}; {advice}" if advice else counted

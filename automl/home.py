@@ -27,7 +27,9 @@ from pathlib import Path
 from automl.errors import DISK_FAILS, RequestError, SurroundingsError, UnknownNameError
 
 _VERSION = 2
-_STAMP = "automl.json"
+STAMP = "automl.json"
+"""The file that says of which version a home folder is."""
+_DAMAGE = (ValueError, KeyError, TypeError)  # what a stamp raises that was not wholly written
 _LOCK = "driver.lock"
 WORKER_LOG = ".workers-"
 """How logs of workers are called whose study has no folder yet."""
@@ -75,9 +77,8 @@ class Home:
         try:
             for folder in (self.studies, self.datasets, self.mlflow_artifacts):
                 folder.mkdir(parents=True, exist_ok=True)
-            stamp = self.path / _STAMP
-            if not stamp.exists():
-                stamp.write_text(json.dumps({"version": _VERSION}) + "\n", "utf-8")
+            if not self._stamp.exists():
+                self._write_stamp()
             if not os.access(self.studies, os.W_OK):
                 raise PermissionError(13, "Permission denied")
         except OSError as error:
@@ -85,17 +86,32 @@ class Home:
             raise kind(
                 f"the home folder {self.path} cannot be written ({error.strerror}): choose another with --home"
             ) from error
-        self._check_version(stamp)
+        self._check_version()
+
+    def mend_stamp(self) -> bool:
+        """Write the version stamp again where what it holds cannot be read; return True where it was written.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        try:
+            self._read_version()
+        except OSError:  # there is none, or it is not ours to read: `create` says so
+            return False
+        except _DAMAGE:
+            self._write_stamp()
+            return True
+        return False
 
     def remove_unused(self) -> None:
         """Take the folder away again where nothing was ever kept in it."""
         kept = [self.mlflow_artifacts, self.datasets, self.studies]
-        if {one.name for one in self.path.iterdir()} - {_STAMP, *(one.name for one in kept)}:
+        if {one.name for one in self.path.iterdir()} - {STAMP, *(one.name for one in kept)}:
             return
         with suppress(OSError):  # something lies in one of them
             for folder in kept:
                 folder.rmdir()
-            (self.path / _STAMP).unlink()
+            self._stamp.unlink()
             self.path.rmdir()
 
     def study_names(self) -> list[str]:
@@ -203,10 +219,31 @@ class Home:
             return None
         return self.studies / name
 
-    def _check_version(self, stamp: Path) -> None:
+    @property
+    def _stamp(self) -> Path:
+        return self.path / STAMP
+
+    def _write_stamp(self) -> None:
+        """Write the version stamp, whole or not at all: the disk may be full, and others may read it meanwhile."""
+        partial = self.path / f".{STAMP}-{uuid.uuid4().hex}"
         try:
-            version = json.loads(stamp.read_text("utf-8"))["version"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RequestError(f"{stamp} is damaged: delete that one file, the studies beside it are whole") from error
+            with partial.open("w", encoding="utf-8") as file:
+                file.write(json.dumps({"version": _VERSION}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, self._stamp)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _read_version(self) -> object:
+        return json.loads(self._stamp.read_text("utf-8"))["version"]
+
+    def _check_version(self) -> None:
+        try:
+            version = self._read_version()
+        except (OSError, *_DAMAGE) as error:
+            raise RequestError(
+                f"{self._stamp} is damaged: delete that one file or run automl doctor, the studies beside it are whole"
+            ) from error
         if version != _VERSION:
             raise RequestError(f"{self.path} was made by version {version} of this folder's format, not {_VERSION}")

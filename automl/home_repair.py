@@ -15,7 +15,7 @@ from automl.data.prepare import PARTIAL, is_abandoned
 from automl.data.prepared import SPEC_FILE
 from automl.errors import AutomlError, RequestError, SurroundingsError
 from automl.finalist_plan import weights_path
-from automl.home import WORKER_LOG, Home
+from automl.home import STAMP, WORKER_LOG, Home
 from automl.records import TrialState
 from automl.study.storage import (
     JOURNAL_NAME,
@@ -55,10 +55,15 @@ class Finding:
 def repair_home(home: Home) -> list[Finding]:
     """Repair a home folder: no result is deleted, and nothing of a study that is being searched is touched.
 
+    One that is missing is made.
+
     Raises:
+        RequestError: The home folder cannot be written, or was made by a later version.
+        SurroundingsError: The disk is full or fails.
         OSError: The home folder cannot be listed.
     """
-    findings: list[Finding] = []
+    findings = list(_stamp(home))
+    home.create()
     for folder in sorted(home.studies.glob(".deleted-*")):
         findings += _looked_at(folder.name, _deletion(folder))
     findings += _looked_at("logs of workers", _logs(home))
@@ -107,6 +112,12 @@ def _looked_at(where: str, findings: Iterator[Finding]) -> Iterator[Finding]:
         yield from findings
     except OSError as error:
         yield Finding(where=where, meaning=f"{error.filename or 'a file'}: {error.strerror or error}")
+
+
+def _stamp(home: Home) -> Iterator[Finding]:
+    if home.mend_stamp():
+        meaning = "the folder's version cannot be read, as after a full disk"
+        yield Finding(where=STAMP, meaning=meaning, done="written again")
 
 
 def _deletion(folder: Path) -> Iterator[Finding]:

@@ -92,11 +92,16 @@ def run_study(
         SurroundingsError: Disk, store or workers failed; the study can be resumed.
         SearchInterrupted: SIGINT or SIGTERM; the study can be resumed.
     """
-    with closing(study):
-        again = home.command("resume", study.record.name, storage)
-        tracker = _tracker(home, study) if mlflow else NullTracker()
-        try:
-            with store_failures("the store", f"once it is well, go on with: {again}"), _interrupts() as is_interrupted:
+    name = study.record.name
+    again = home.command("resume", name, storage)
+    try:
+        with closing(study):
+            tracker = _tracker(home, study) if mlflow else NullTracker()
+            with (
+                _ended_in_order(study, executor, tracker, sync=home.command("sync", name, storage)),
+                store_failures("the store", f"once it is well, go on with: {again}"),
+                _interrupts() as is_interrupted,
+            ):
                 driver = Driver(
                     study,
                     executor,
@@ -106,16 +111,22 @@ def run_study(
                     started=started,
                 )
                 SearchLoop(driver).run()
-        except KeyboardInterrupt as error:
-            raise SearchInterrupted(study.record.name, again) from error
-        finally:
-            executor.close()
-            tracker.update(study.record)
-            unsent = tracker.close(_TRACKER_SECONDS)
-            if unsent:
-                sync = home.command("sync", study.record.name, storage)
-                _log.warning("MLflow has not got %d runs of this study yet; later send them with: %s", unsent, sync)
-        return Result(study.record)
+            return Result(study.record)
+    except KeyboardInterrupt as error:  # a second signal too, while the last words are written
+        raise SearchInterrupted(name, again) from error
+
+
+@contextmanager
+def _ended_in_order(study: Study, executor: Executor, tracker: Tracker, *, sync: str) -> Iterator[None]:
+    """End the workers, however a session ends, and let the tracker write what is left; `sync` sends the rest."""
+    try:
+        yield
+    finally:
+        executor.close()
+        tracker.update(study.record)
+        unsent = tracker.close(_TRACKER_SECONDS)
+        if unsent:
+            _log.warning("MLflow has not got %d runs of this study yet; later send them with: %s", unsent, sync)
 
 
 def _tracker(home: Home, study: Study) -> Tracker:

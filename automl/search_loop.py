@@ -17,6 +17,7 @@ from automl.finalist_plan import TIME_SHARE, plan_finalists
 from automl.finalists_loop import FinalistsLoop
 from automl.records import Decision, TrialRecord, TrialResult, TrialState
 from automl.retries import Retries, must_be_alone
+from automl.study_record import StudyRecord
 from automl.training.checkpoint import checkpoint_folder, discard, discard_all
 from automl.training.job import TrialJob
 
@@ -32,6 +33,8 @@ class SearchLoop:
         self._study = driver.study
         self._executor = driver.executor
         self._retries = Retries()
+        self._ended_before = frozenset(one.number for one in driver.study.record.trials if one.state.is_final)
+        self._failed_before = driver.study.failed
         self._is_exhausted = False
         self._reserve_seconds = 0.0  # what the finalists are predicted to take
         self._plan_due = 0.0
@@ -48,7 +51,7 @@ class SearchLoop:
             self._close_interrupted()
             if not self._study.record.ranked:
                 discard_all(self._study.record.folder)
-                raise NoUsableModelError(why_nothing(self._study.record))
+                raise NoUsableModelError(self._why_nothing())
             if self._takes_finalists():
                 FinalistsLoop(self._driver, reserve_seconds=self._reserve_seconds).run()
             self._driver.phase = "done"
@@ -117,13 +120,32 @@ class SearchLoop:
     def _may_ask(self) -> bool:
         """Return True while the budget has a trial more than those that are running, should all of them count."""
         settings, running = self._study.settings, len(self._executor.running) + len(self._retries)
-        if self._study.failed >= settings.failure_limit:
-            return False
-        if self._study.failed and not self._study.counted and is_hopeless(self._study.record):
+        if self._gives_up():
             return False
         if settings.trials is not None and self._study.counted + running + self._study.elsewhere >= settings.trials:
             return False
         return self._driver.seconds_left(self._reserve_seconds) > 0
+
+    def _gives_up(self) -> bool:
+        """Return True where so many trials of this session failed that no more are tried.
+
+        What failed in an earlier session may have been mended since: it does not count.
+        """
+        failed = self._study.failed - self._failed_before
+        if failed >= self._study.settings.failure_limit:
+            return True
+        return failed > 0 and not self._study.counted and is_hopeless(self._session())
+
+    def _session(self) -> StudyRecord:
+        """Return the study as if no trial had ended before this session."""
+        record = self._study.record
+        return replace(record, trials=tuple(one for one in record.trials if one.number not in self._ended_before))
+
+    def _why_nothing(self) -> str:
+        session = self._session()
+        if self._ended_before and any(trial.state.is_final for trial in session.trials):
+            return why_nothing(session, of=" of this session")
+        return why_nothing(self._study.record)
 
     def _job(self, trial: TrialRecord) -> TrialJob:
         settings = self._study.settings

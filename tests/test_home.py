@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,27 @@ def test_a_home_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         ):
             Home(path).create()
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+@contextmanager
+def _largest_file(size_bytes: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_stamp_that_does_not_fit_is_no_obstacle_once_there_is_room(tmp_path: Path) -> None:
+    home = Home(tmp_path / "runs")
+    with _largest_file(5), pytest.raises(RequestError, match="cannot be written"):
+        home.create()
+    assert sorted(path.name for path in home.path.iterdir()) == ["datasets", "mlflow", "studies"]
+    home.create()
+    assert json.loads((home.path / "automl.json").read_text()) == {"version": 2}
+    home.remove_unused()
+    assert not home.path.exists()
 
 
 def test_a_home_of_a_later_version_is_refused(home: Home) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from automl.data import PreparedDataset, load
 from automl.data.prepare import prepare
-from automl.errors import SurroundingsError
+from automl.errors import RequestError, SurroundingsError
 from automl.home import Home
 from automl.home_repair import Finding, check_storage, repair_home
 from automl.objective import Objective
@@ -83,6 +83,28 @@ def test_a_sound_home_has_no_findings_and_nothing_is_touched(home: Home, make: C
     assert (folder / "journal.log").read_bytes() == journal
     assert (folder / "finalists").exists()
     assert (folder / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"\xff\xfe"])
+def test_a_damaged_stamp_is_written_again_and_hides_nothing_else(
+    home: Home, make: Callable[..., Path], text: bytes
+) -> None:
+    with (make("torn") / "journal.log").open("ab") as journal:
+        journal.write(b"{")
+    (home.path / "automl.json").write_bytes(text)
+    stamp, torn = repair_home(home)
+    assert str(stamp) == "automl.json: the folder's version cannot be read, as after a full disk; written again"
+    assert (torn.where, bool(torn.done)) == ("study torn", True)
+    home.create()
+    assert repair_home(home) == []
+
+
+def test_a_home_of_a_later_version_is_not_repaired(home: Home) -> None:
+    (home.path / "automl.json").write_text('{"version": 3}')
+    (home.studies / ".deleted-x").mkdir()
+    with pytest.raises(RequestError, match="was made by version 3"):
+        repair_home(home)
+    assert (home.studies / ".deleted-x").exists()
 
 
 def test_a_torn_journal_is_cut_but_not_under_a_living_driver(home: Home, make: Callable[..., Path]) -> None:

@@ -69,6 +69,33 @@ def test_it_ends_early_where_the_first_trials_all_fail_alike(drive: Drive, reaso
     assert len(message.rpartition("; ")[2]) > 20  # what to do
 
 
+@pytest.mark.parametrize("reasons", [["crashed"], ["crashed", "nan"]], ids=["alike", "too many"])
+def test_failures_of_an_earlier_session_do_not_end_the_next(drive: Drive, reasons: list[str]) -> None:
+    """Whoever resumes has mended what failed: it is judged anew, until it fails anew."""
+    driver = drive(trials=4)
+    driver.executor.fails = lambda job: _fail_with(driver.executor, reasons[job.number % len(reasons)])
+    with pytest.raises(NoUsableModelError):
+        driver.run()
+    assert driver.study.failed == 10
+    still_failing = driver.reopen(fails=lambda job: True, failure=TrialResult(state=TrialState.FAILED, reason="oom"))
+    with pytest.raises(NoUsableModelError, match="the first 10 trials of this session all failed as oom"):
+        still_failing.run()
+    assert still_failing.study.failed == 20
+    record = still_failing.reopen().run()
+    assert (record.count(TrialState.COMPLETE), record.count(TrialState.FAILED)) == (4, 20)
+
+
+def test_a_session_without_time_for_a_trial_says_what_the_earlier_ones_failed_of(drive: Drive) -> None:
+    driver = drive(trials=None, seconds=12.0, script={"fails": lambda job: True})
+    with pytest.raises(NoUsableModelError):
+        driver.run()
+    again = driver.reopen()
+    again.study.spend(12.0)
+    with pytest.raises(NoUsableModelError, match="the first 10 trials all failed as crashed"):
+        again.run()
+    assert again.executor.submitted == []
+
+
 def test_a_disk_that_fails_under_a_trial_ends_the_session_and_the_trial_goes_on_in_the_next(drive: Drive) -> None:
     full = TrialResult(state=TrialState.FAILED, reason="disk", message="No space left on device")
     driver = drive(trials=3, script={"fails": lambda job: job.number == 1, "failure": full})

@@ -57,9 +57,8 @@ def main() -> NoReturn:
     except AutomlError as error:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort) as error:
-        interrupted = error.__cause__ if isinstance(error, click.Abort) else error  # click wraps it
-        kept = f": {interrupted}" if isinstance(interrupted, SearchInterrupted) else ""
-        _fail(f"interrupted{kept}", _INTERRUPTED)
+        interrupted = _interrupted_search(error)
+        _fail("interrupted" if interrupted is None else f"interrupted: {interrupted}", _INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away: nobody is left to be told
         sys.exit(0)
@@ -67,6 +66,16 @@ def main() -> NoReturn:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}", SurroundingsError.exit_code)
     finally:
         own.removeHandler(handler)
+
+
+def _interrupted_search(error: BaseException | None) -> SearchInterrupted | None:
+    """Return what says how to go on, where a search was interrupted.
+
+    Click wraps it, and a further signal may come while what it passes is closed.
+    """
+    if error is None or isinstance(error, SearchInterrupted):
+        return error
+    return _interrupted_search(error.__cause__ or error.__context__)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -156,7 +156,6 @@ def _home(common: Common) -> list[tuple[str, bool, str]]:
     from automl.home_repair import repair_home
 
     try:
-        common.home.create()
         findings = repair_home(common.home)
     except AutomlError as error:
         return [("home", False, str(error))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,14 +22,21 @@ _OPTIONS = ["--workers", "1", "--finalists", "0", "--no-mlflow", "--scheduler", 
 
 
 @contextmanager
-def _driving(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a driver until its first trial has ended."""
+def _driving(folder: Path, *arguments: str, until: str = "trial ", **more: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a driver until it says a line that begins so: by default, that its first trial has ended.
+
+    Args:
+        folder: The home folder is made in it.
+        *arguments: Of the command.
+        until: The line's beginning.
+        **more: Environment variables.
+    """
     command = [str(Path(sys.executable).with_name("automl")), *arguments]
-    environment = {**os.environ, "AUTOML_HOME": str(folder / "home")}
+    environment = {**os.environ, "AUTOML_HOME": str(folder / "home"), **more}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as driver:
         try:
             assert driver.stderr is not None
-            assert any(line.startswith("trial ") for line in driver.stderr)
+            assert any(line.startswith(until) for line in driver.stderr)
             yield driver
         finally:
             driver.kill()
@@ -73,3 +81,24 @@ def test_a_second_ctrl_c_ends_at_once_and_sigterm_in_order(tmp_path: Path) -> No
         assert rest.splitlines()[-1] == "automl: interrupted: everything is kept; go on with: automl resume two"
         _, alive = psutil.wait_procs(workers, timeout=10)
         assert not alive
+
+
+def test_a_second_signal_while_the_last_words_are_written_still_says_how_to_go_on(tmp_path: Path) -> None:
+    """Nobody answers where MLflow should, which the end of a search waits for."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # and does not listen
+        mlflow = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        options = [option for option in _OPTIONS if option != "--no-mlflow"]
+        search = ["search", "digits", "--name", "three", "--trials", "500", "--epochs", "9", *options]
+        with _driving(tmp_path, *search, until="MLflow at", MLFLOW_TRACKING_URI=mlflow) as driver:
+            workers = _workers(driver)
+            driver.send_signal(signal.SIGINT)
+            _, alive = psutil.wait_procs(workers, timeout=30)
+            assert not alive
+            time.sleep(0.2)
+            driver.send_signal(signal.SIGTERM)
+            assert driver.stderr is not None
+            rest = driver.stderr.read()
+            assert driver.wait(30) == 130
+    assert "Traceback" not in rest
+    assert rest.splitlines()[-1] == "automl: interrupted: everything is kept; go on with: automl resume three"

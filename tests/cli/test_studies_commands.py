@@ -77,6 +77,7 @@ def test_doctor_looks_at_the_studies_of_a_storage(automl: Run, tmp_path: Path) -
         home.new_study_folder("made", ""), storage=url, space=space, spec=SPEC, objective=goal, settings=settings
     )
     (home.studies / "lost").mkdir()
+    (home.path / "automl.json").write_text("")  # a disk was full at the first use: it is repaired, and holds nothing up
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("UPDATE study_user_attributes SET value_json = '7' WHERE key = 'objective'")
         connection.commit()
@@ -84,6 +85,9 @@ def test_doctor_looks_at_the_studies_of_a_storage(automl: Run, tmp_path: Path) -
     assert ran.code == 3, ran.out
     checks = json.loads(ran.out)
     assert [check["found"] for check in checks if check["check"] == "storage"] == [f"{url}, 1 studies"]
+    assert [check["found"].split(":")[0] for check in checks if check["check"] == "repair" and check["ok"]] == [
+        "automl.json"
+    ]
     lost, damaged = [check["found"] for check in checks if not check["ok"]]
     assert lost == "study lost: its trials are neither in a journal nor in this --storage; left alone"
     assert damaged.startswith("study made: the records of study 'made' are damaged")
