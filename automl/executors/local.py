@@ -28,6 +28,7 @@ from automl.executors.devices import Slot, merge_slots
 from automl.executors.last_words import last_words
 from automl.executors.memory import MemoryWatch, WorkerMemory
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
+from automl.executors.process_group import end, kill_group, reap
 from automl.records import Decision, FailureReason, TrialResult, TrialState
 from automl.search_space import Build
 from automl.training.job import TrialJob
@@ -167,7 +168,7 @@ class LocalExecutor:
         """End a job at once by ending its worker; an `Ended` with `result` follows."""
         for worker in self._workers:
             if worker.job is job:
-                worker.process.kill()
+                worker.kill()
                 self._abandoned.append(worker.ended(result))
                 self._replace(worker)
 
@@ -231,7 +232,7 @@ class LocalExecutor:
         workers = [*self._workers, *self._helpers.values()]
         for worker in workers:
             is_idle = worker.ready and worker.job is None
-            worker.send(Stop()) if is_idle else worker.process.kill()
+            worker.send(Stop()) if is_idle else worker.kill()
         deadline = time.monotonic() + _STOP_SECONDS
         for worker in [*workers, *self._retired]:
             worker.end(deadline)
@@ -397,27 +398,27 @@ class _Worker:
     def training_seconds(self) -> float:
         return 0.0 if self.job is None or self._began is None else time.monotonic() - self._began
 
+    def kill(self) -> None:
+        """End it at once, with all that a user's code has started in it; the exit code is seen to later."""
+        if self.process.returncode is None:  # else its id may be another's by now
+            kill_group(self.process.pid)
+
     def end(self, deadline: float) -> None:
         self.connection.close()
-        try:
-            self.process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if reap(self.process, max(0.1, deadline - time.monotonic())) is None:
+            end(self.process)
 
     def is_gone(self) -> bool:
-        if self.process.poll() is None:
+        if reap(self.process, 0.0) is None:
             return False
         self.connection.close()
         return True
 
     def exit_code(self) -> int:
         """Return how it ended, once its end of the pipe is closed: by a signal where that is negative."""
-        try:
-            return self.process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
+        if reap(self.process, _STOP_SECONDS) is None:
+            end(self.process)
+        return int(self.process.returncode)
 
 
 def _described(code: int) -> str:
