@@ -25,7 +25,7 @@ from automl.errors import SpaceError, SurroundingsError
 from automl.executors.backends import TENSORFLOW, backend_environment
 from automl.executors.base import Ended, Event, Reported, T
 from automl.executors.devices import Slot, merge_slots
-from automl.executors.last_words import last_words
+from automl.executors.last_words import dying_words, last_words, printed_since
 from automl.executors.memory import MemoryWatch, WorkerMemory
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
 from automl.executors.process_group import end, kill_group, reap
@@ -144,7 +144,7 @@ class LocalExecutor:
 
     def submit(self, job: TrialJob) -> None:
         """Give a job to a free slot, the one that is ready first."""
-        self._free_worker().begin(job)
+        self._free_worker().begin(job, self._log_path.stat().st_size if self._log_path.exists() else 0)
 
     def concentrate(self, slots: int) -> None:
         """Share the cores among so few fresh workers; workers on GPUs stay as they are."""
@@ -289,10 +289,12 @@ class LocalExecutor:
         code = worker.exit_code()
         if code == -signal.SIGKILL and self._watch.has_run_out(worker.memory):
             return self._out_of_memory(worker, "was killed")
+        said = dying_words(printed_since(self._log_path, worker.log_bytes))  # by other workers too, should they print
+        died = f"the worker died ({_described(code)}); its last words are in {self._log_path}"
         return TrialResult(
             state=TrialState.FAILED,
             reason=FailureReason.INTERRUPTED if -code in _ENDING_SIGNALS else FailureReason.CRASHED,
-            message=f"the worker died ({_described(code)}); its last words are in {self._log_path}",
+            message="\n".join([*said, died]),  # its last line is the headline
             is_transient=True,
         )
 
@@ -352,6 +354,7 @@ class _Worker:
         self.job: TrialJob | None = None
         self.is_stopped = False  # the job has been sent STOP
         self.reported_epoch = 0
+        self.log_bytes = 0  # what the log had before its job
         self._began: float | None = None  # when it took up its job
         ours, theirs = socket.socketpair()
         with theirs, log_path.open("ab") as log:
@@ -378,8 +381,8 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died: the next receive says so
             self.connection.send(message)
 
-    def begin(self, job: TrialJob) -> None:
-        self.job, self.is_stopped = job, False
+    def begin(self, job: TrialJob, log_bytes: int) -> None:
+        self.job, self.is_stopped, self.log_bytes = job, False, log_bytes
         self._began = time.monotonic() if self.ready else None
         self.send(RunTrial(job))
 

@@ -9,6 +9,7 @@ be STOP, that epoch is dropped and never reported. What is reported is the same 
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import os
@@ -51,6 +52,7 @@ def main() -> None:
     """Serve the driver at the other end of the inherited pipe."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they are the driver's, which ends its workers in order
         signal.signal(number, signal.SIG_IGN)
+    faulthandler.enable()  # a crash leaves in the log where it was
     connection, threads = Connection(int(sys.argv[1])), int(sys.argv[2])
     Thread(target=_end_with_driver, args=(connection.fileno(),), daemon=True).start()
     with suppress(OSError):  # should memory run out in an instant, the kernel's choice is a worker, not the driver
