@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from automl.data import PreparedDataset
+from automl.durable import put_folder_in_place
 from automl.errors import DataError, RequestError, SurroundingsError
 from automl.home import Home
 from automl.study_record import StudyRecord
@@ -32,9 +33,7 @@ def save_final_model(model: Any, prepared: PreparedDataset, folder: Path) -> Non
         model.save(partial / "model.keras")
         (partial / "dataset_spec.json").write_text(json.dumps(prepared.spec.to_json(), indent=1) + "\n", "utf-8")
         _save_for_mlflow(model, prepared, partial / "mlflow")
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(partial, folder)
+        put_folder_in_place(partial, folder)  # the journal, which is synced, will speak of it
     finally:
         shutil.rmtree(partial, ignore_errors=True)  # half a model would take the room that the study needs
 

@@ -13,6 +13,7 @@ from statistics import fmean, median
 
 import numpy as np
 
+from automl.durable import is_whole_zip
 from automl.records import TrialRecord, TrialState
 from automl.study_record import StudyRecord
 
@@ -99,6 +100,13 @@ def plan_finalists(record: StudyRecord, *, slots: Slots, seconds: float, closing
 def weights_path(folder: Path, number: int, repeat: int) -> Path:
     """Return where a finalist's weights are kept until the winner is known."""
     return folder / "finalists" / f"{number:06d}-{repeat:02d}.npz"
+
+
+def drop_damaged_weights(folder: Path) -> None:
+    """Delete what weights of finalists cannot be read: they are as good as missing, and are found to be so then."""
+    for path in (folder / "finalists").glob("*-??.npz"):
+        if not is_whole_zip(path):
+            path.unlink()
 
 
 def whole_trainings(trial: TrialRecord, retrained: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -8,11 +8,13 @@ from itertools import product
 from pathlib import Path
 
 from automl.driver import Driver
+from automl.durable import sync_named
 from automl.executors.backends import TENSORFLOW
 from automl.executors.base import Event, Reported
 from automl.finalist_plan import (
     CONCENTRATE_SECONDS,
     SEEDS,
+    drop_damaged_weights,
     plan_finalists,
     refit_seconds,
     weights_path,
@@ -44,6 +46,7 @@ class FinalistsLoop:
         self._waiting: list[tuple[TrialJob, TrialRecord]] = []  # not begun, or to be run again
         self._repeats: dict[int, int] = {}  # by the job's seed
         driver.shown = self._running.values
+        drop_damaged_weights(self._study.record.folder)
         seconds = max(driver.seconds_left(), reserve_seconds, driver.closing_seconds)
         self._plan = plan_finalists(
             self._study.record, slots=driver.slots, seconds=seconds, closing=driver.closing_seconds
@@ -179,6 +182,8 @@ class FinalistsLoop:
             self._waiting.append((job, again))
             return
         ended = record.ended(self._driver.reasoned(event))
+        if job.weights_path is not None:
+            sync_named(job.weights_path)  # the journal, which is synced, must not speak of what a loss of power empties
         if job.refit_epochs is not None:
             self._study.keep_refit(ended)
         else:

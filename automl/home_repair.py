@@ -13,6 +13,7 @@ from pathlib import Path
 from automl.data import PreparedDataset
 from automl.data.prepare import PARTIAL, is_abandoned
 from automl.data.prepared import SPEC_FILE
+from automl.durable import is_whole_zip
 from automl.errors import AutomlError, RequestError, SurroundingsError
 from automl.finalist_plan import weights_path
 from automl.home import STAMP, WORKER_LOG, Home
@@ -186,6 +187,11 @@ def _idle_study(folder: Path, storage: str | None) -> Iterator[Finding]:
     record = yield from _records(folder, storage)
     if record is None:
         return
+    if record.final is not None and _has_damaged_model(folder):
+        advice = f"bring back a backup, or let a larger budget make another: automl resume {folder.name}"
+        meaning = f"its final model cannot be read (model/model.keras): {advice}, with more --trials or --time"
+        yield Finding(where=f"study {folder.name}", meaning=meaning)
+        return
     is_running = record.count(TrialState.RUNNING) > 0  # a larger budget was interrupted: its checkpoints are needed
     if is_running or record.final is None or record.final.judged_trials < len(record.ranked):
         return
@@ -194,6 +200,11 @@ def _idle_study(folder: Path, storage: str | None) -> Iterator[Finding]:
             shutil.rmtree(leftover)
             meaning = f"{leftover.name} of a search that has ended"
             yield Finding(where=f"study {folder.name}", meaning=meaning, done="deleted, nothing needs them")
+
+
+def _has_damaged_model(folder: Path) -> bool:
+    model = folder / "model" / "model.keras"
+    return model.exists() and not is_whole_zip(model)
 
 
 def _records(folder: Path, storage: str | None) -> Generator[Finding, None, StudyRecord | None]:

@@ -53,3 +53,17 @@ def postgresql_url() -> Iterator[str]:
         pytest.skip("PostgreSQL is not installed")
     with running_server(binaries) as url:
         yield url
+
+
+@pytest.fixture
+def synced_inodes(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Return the inodes of what has been synced, to which the tests' code adds; a loss of power cannot be had here."""
+    inodes: set[int] = set()
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        sync(descriptor)
+        inodes.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return inodes

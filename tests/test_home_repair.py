@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -136,6 +137,24 @@ def test_what_an_ended_search_left_over_goes(home: Home, make: Callable[..., Pat
     assert not (folder / "finalists").exists()
     assert not (folder / "checkpoints").exists()
     assert Study.open(folder, storage=None).record.final is not None
+
+
+def test_a_final_model_that_cannot_be_read_is_named_and_left(home: Home, make: Callable[..., Path]) -> None:
+    model = make("done", is_finished=True) / "model" / "model.keras"
+    model.parent.mkdir()
+    with zipfile.ZipFile(model, "w") as archive:
+        archive.writestr("config.json", "{}")
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-1])
+    (line,) = lines(repair_home(home))
+    assert line == (
+        "study done: its final model cannot be read (model/model.keras): bring back a backup, or let a larger budget "
+        "make another: automl resume done, with more --trials or --time; left alone"
+    )
+    assert model.read_bytes() == whole[:-1]
+    assert (home.studies / "done" / "finalists").exists()
+    model.write_bytes(whole)
+    assert [finding.done for finding in repair_home(home)] == ["deleted, nothing needs them"] * 2
 
 
 def test_what_a_study_needs_that_has_lost_its_winner_stays(home: Home, make: Callable[..., Path]) -> None:

@@ -18,7 +18,7 @@ from automl.cli.search import _read_configs
 from automl.data import load
 from automl.data.prepare import prepare
 from automl.durations import parse_seconds
-from automl.errors import AutomlError, RequestError
+from automl.errors import RequestError
 from automl.narrowing import parse_settings
 from automl.parameters import Choice, Float, Int, Parameter, Repeat
 from automl.search_space import SearchSpace, config_key, flatten
@@ -90,7 +90,7 @@ def test_a_narrowed_space_lies_in_the_wider_one_and_has_its_own_fingerprint(spac
 )
 def test_any_set_option_narrows_or_is_refused(texts: list[str]) -> None:
     space = SearchSpace("small", [Int("p0", 1, 9), Choice("p1", ["a", "b"])], print)
-    with suppress(AutomlError):
+    with suppress(RequestError):
         assert space.contains(space.narrow(parse_settings(texts)).default_config())
 
 
@@ -108,7 +108,7 @@ def test_any_enqueue_file_is_configs_or_refused(content: str) -> None:
         path = Path(folder) / "first.yaml"
         path.write_bytes(content.encode("utf-8", "surrogatepass"))
         space = SearchSpace("small", [Int("p0", 1, 9)], print)
-        with suppress(AutomlError):
+        with suppress(RequestError):
             for config in _read_configs(path):
                 assert space.contains(space.complete(config, lambda _, parameter: parameter.default))
 
@@ -138,7 +138,7 @@ def test_any_table_of_text_is_prepared_or_refused(content: bytes, target: Any) -
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.csv"
         path.write_bytes(content)
-        with suppress(AutomlError):
+        with suppress(RequestError):
             raw = load(str(path), target=target)
             prepared = prepare(raw, task=None, split_seed=0, cache=Path(folder) / "cache")
             assert prepared.spec.train_rows > 0

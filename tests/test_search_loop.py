@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from scripted_search import FINITE, Clock, Drive, ScriptedExecutor
 
-from automl.errors import NoUsableModelError
+from automl.errors import NoUsableModelError, SurroundingsError
 from automl.executors.base import Executor
+from automl.finalist_plan import SEEDS
 from automl.records import EpochReport, FailureReason, TrialResult, TrialState
 from automl.training.job import TrialJob
 
@@ -290,6 +292,54 @@ def test_an_interruption_among_the_finalists_repeats_only_what_is_missing(drive:
     assert not paused.parent.exists()
     assert len(record.finalists) == 6
     assert record.final is not None
+
+
+def test_weights_are_on_the_disk_before_the_study_speaks_of_them(
+    drive: Drive, synced_inodes: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = drive(trials=1, finalists=1, refit=True)
+    kept = []
+    for name, repeat in (("keep_finalist", lambda given: given[1]), ("keep_refit", lambda given: SEEDS)):
+        keep = getattr(driver.study, name)
+
+        def kept_now(*given: object, keep: Any = keep, repeat: Any = repeat) -> None:
+            weights = driver.folder / "finalists" / f"000000-{repeat(given):02d}.npz"
+            kept.append({weights.stat().st_ino, weights.parent.stat().st_ino} <= synced_inodes)
+            keep(*given)
+
+        monkeypatch.setattr(driver.study, name, kept_now)
+    driver.run()
+    assert kept == [True] * 4
+
+
+@pytest.mark.parametrize("kept", [0, 100], ids=["empty", "truncated"])
+def test_a_finalist_whose_weights_cannot_be_read_is_trained_again(drive: Drive, kept: int) -> None:
+    driver = drive(trials=1, finalists=1)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(is_interrupted=lambda: len(driver.study.record.finalists) == 2)
+    damaged = driver.folder / "finalists" / "000000-00.npz"
+    damaged.write_bytes(damaged.read_bytes()[:kept])
+    again = driver.reopen()
+    record = again.run()
+    assert {job.weights_path.name for job in again.executor.submitted} == {"000000-00.npz", "000000-02.npz"}
+    assert len(again.executor.calls[0]["seeds_and_weights"]) == 3
+    assert record.final is not None
+
+
+def test_a_refit_whose_weights_cannot_be_read_is_made_again(drive: Drive) -> None:
+    driver = drive(trials=1, finalists=1, refit=True)
+
+    def dies(*_: object, **__: object) -> None:
+        raise SurroundingsError("the power is gone")
+
+    driver.executor.call = dies
+    with pytest.raises(SurroundingsError):
+        driver.run()
+    (driver.folder / "finalists" / "000000-03.npz").write_bytes(b"PK")
+    again = driver.reopen()
+    again.run()
+    assert [job.refit_epochs for job in again.executor.submitted] == [3]
+    assert again.executor.calls[0]["refit"] is not None
 
 
 def test_a_finished_study_does_nothing_more(drive: Drive) -> None:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
@@ -25,7 +26,7 @@ _SERVER = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
-_LOOPBACK = ("127.0.0.1", "localhost")
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 _PACKAGES = ("keras-automl", "tensorflow", "keras", "optuna", "mlflow", "ray", "numpy", "pandas")
 
 
@@ -42,7 +43,9 @@ def ui(common: Common, host: str, port: int) -> None:
         raise RequestError(f"no runs in {common.home.path} yet: start with automl search DATASET")
     _check_port(host, port)
     # Without the query MLflow opens in the mode for language models, which hides the runs.
-    common.say(f"MLflow UI: http://{host}:{port}/#/experiments?workflowType=machine_learning   (Ctrl-C ends it)")
+    common.say(
+        f"MLflow UI: http://{_in_url(host)}:{port}/#/experiments?workflowType=machine_learning   (Ctrl-C ends it)"
+    )
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += [
         "--default-artifact-root",
@@ -52,8 +55,9 @@ def ui(common: Common, host: str, port: int) -> None:
         "--port",
         str(port),
     ]
-    if host in _LOOPBACK:  # a page of elsewhere whose name leads here is not served
-        command += ["--allowed-hosts", ",".join(f"{name}:{port}" for name in _LOOPBACK)]
+    if _is_loopback(host):  # a page of elsewhere whose name leads here is not served
+        names = dict.fromkeys([*_LOOPBACK_NAMES, _in_url(host)])
+        command += ["--allowed-hosts", ",".join(f"{name}:{port}" for name in names)]
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us in the background, deaf to SIGINT
         signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryFile() as log:
@@ -69,6 +73,17 @@ def ui(common: Common, host: str, port: int) -> None:
         log.seek(0)
         lines = log.read().decode(errors="replace").strip().splitlines() or ["no message"]
         raise RequestError(f"the MLflow server ended with exit code {code}: {lines[-1]}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _end_family(server: subprocess.Popen[bytes]) -> None:

@@ -22,6 +22,9 @@ from typing import IO, Any
 from automl.errors import AutomlError, SurroundingsError
 from automl.executors.last_words import last_words
 from automl.executors.local import QUIET
+from automl.executors.process_group import end, kill_group, reap
+
+_DYING_SECONDS = 30.0
 
 Say = Callable[[int, int], None]
 """Takes how much is done, and how much there is in all."""
@@ -72,8 +75,7 @@ def call_in_child(function: str, *, say: Say = lambda done, total: None, **argum
             connection.send(_Run(function, arguments, tuple(sys.path)))
             return _result(connection, process, log, say)
         finally:
-            process.kill()
-            process.wait()
+            end(process)
 
 
 def _start(theirs: socket.socket, log: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -104,7 +106,10 @@ def _result(connection: Connection, process: subprocess.Popen[bytes], log: IO[by
 
 
 def _last_words(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
-    code = process.wait()
+    code = reap(process, _DYING_SECONDS)
+    if code is None:  # it has closed its pipe, and hangs
+        end(process)
+        code = process.returncode
     log.seek(0)
     cause = f"signal {-code}" if code < 0 else f"exit code {code}"
     return f"the process that owns keras died ({cause}); its last words: {last_words(log.read())}"
@@ -119,7 +124,8 @@ def main() -> None:
             sys.path[:] = [*sys.path, *(one for one in run.import_path if one not in sys.path)]
             connection.send(_ended(run, lambda done, total: connection.send(_Said(done, total))))
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            sys.exit(0)  # the driver is gone
+            kill_group(os.getpid())  # the driver is gone, which else would end what a user's code has started
+            sys.exit(0)
 
 
 def _ended(run: _Run, say: Say) -> _Ended:

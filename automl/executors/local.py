@@ -25,9 +25,10 @@ from automl.errors import SpaceError, SurroundingsError
 from automl.executors.backends import TENSORFLOW, backend_environment
 from automl.executors.base import Ended, Event, Reported, T
 from automl.executors.devices import Slot, merge_slots
-from automl.executors.last_words import last_words
+from automl.executors.last_words import dying_words, last_words, printed_since
 from automl.executors.memory import MemoryWatch, WorkerMemory
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
+from automl.executors.process_group import end, kill_group, reap
 from automl.records import Decision, FailureReason, TrialResult, TrialState
 from automl.search_space import Build
 from automl.training.job import TrialJob
@@ -143,7 +144,7 @@ class LocalExecutor:
 
     def submit(self, job: TrialJob) -> None:
         """Give a job to a free slot, the one that is ready first."""
-        self._free_worker().begin(job)
+        self._free_worker().begin(job, self._log_path.stat().st_size if self._log_path.exists() else 0)
 
     def concentrate(self, slots: int) -> None:
         """Share the cores among so few fresh workers; workers on GPUs stay as they are."""
@@ -167,7 +168,7 @@ class LocalExecutor:
         """End a job at once by ending its worker; an `Ended` with `result` follows."""
         for worker in self._workers:
             if worker.job is job:
-                worker.process.kill()
+                worker.kill()
                 self._abandoned.append(worker.ended(result))
                 self._replace(worker)
 
@@ -231,7 +232,7 @@ class LocalExecutor:
         workers = [*self._workers, *self._helpers.values()]
         for worker in workers:
             is_idle = worker.ready and worker.job is None
-            worker.send(Stop()) if is_idle else worker.process.kill()
+            worker.send(Stop()) if is_idle else worker.kill()
         deadline = time.monotonic() + _STOP_SECONDS
         for worker in [*workers, *self._retired]:
             worker.end(deadline)
@@ -288,10 +289,12 @@ class LocalExecutor:
         code = worker.exit_code()
         if code == -signal.SIGKILL and self._watch.has_run_out(worker.memory):
             return self._out_of_memory(worker, "was killed")
+        said = dying_words(printed_since(self._log_path, worker.log_bytes))  # by other workers too, should they print
+        died = f"the worker died ({_described(code)}); its last words are in {self._log_path}"
         return TrialResult(
             state=TrialState.FAILED,
             reason=FailureReason.INTERRUPTED if -code in _ENDING_SIGNALS else FailureReason.CRASHED,
-            message=f"the worker died ({_described(code)}); its last words are in {self._log_path}",
+            message="\n".join([*said, died]),  # its last line is the headline
             is_transient=True,
         )
 
@@ -351,6 +354,7 @@ class _Worker:
         self.job: TrialJob | None = None
         self.is_stopped = False  # the job has been sent STOP
         self.reported_epoch = 0
+        self.log_bytes = 0  # what the log had before its job
         self._began: float | None = None  # when it took up its job
         ours, theirs = socket.socketpair()
         with theirs, log_path.open("ab") as log:
@@ -377,8 +381,8 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died: the next receive says so
             self.connection.send(message)
 
-    def begin(self, job: TrialJob) -> None:
-        self.job, self.is_stopped = job, False
+    def begin(self, job: TrialJob, log_bytes: int) -> None:
+        self.job, self.is_stopped, self.log_bytes = job, False, log_bytes
         self._began = time.monotonic() if self.ready else None
         self.send(RunTrial(job))
 
@@ -397,27 +401,27 @@ class _Worker:
     def training_seconds(self) -> float:
         return 0.0 if self.job is None or self._began is None else time.monotonic() - self._began
 
+    def kill(self) -> None:
+        """End it at once, with all that a user's code has started in it; the exit code is seen to later."""
+        if self.process.returncode is None:  # else its id may be another's by now
+            kill_group(self.process.pid)
+
     def end(self, deadline: float) -> None:
         self.connection.close()
-        try:
-            self.process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if reap(self.process, max(0.1, deadline - time.monotonic())) is None:
+            end(self.process)
 
     def is_gone(self) -> bool:
-        if self.process.poll() is None:
+        if reap(self.process, 0.0) is None:
             return False
         self.connection.close()
         return True
 
     def exit_code(self) -> int:
         """Return how it ended, once its end of the pipe is closed: by a signal where that is negative."""
-        try:
-            return self.process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
+        if reap(self.process, _STOP_SECONDS) is None:
+            end(self.process)
+        return int(self.process.returncode)
 
 
 def _described(code: int) -> str:

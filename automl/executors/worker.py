@@ -9,6 +9,7 @@ be STOP, that epoch is dropped and never reported. What is reported is the same 
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import os
@@ -33,6 +34,7 @@ from automl.data import PreparedDataset
 from automl.errors import AutomlError, SurroundingsError, disk_error
 from automl.executors.backends import GPU_MEMORY
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
+from automl.executors.process_group import kill_group
 from automl.memory import held_bytes
 from automl.records import Config, Decision, TrialResult, TrialState
 from automl.search_space import Build
@@ -50,6 +52,7 @@ def main() -> None:
     """Serve the driver at the other end of the inherited pipe."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they are the driver's, which ends its workers in order
         signal.signal(number, signal.SIG_IGN)
+    faulthandler.enable()  # a crash leaves in the log where it was
     connection, threads = Connection(int(sys.argv[1])), int(sys.argv[2])
     Thread(target=_end_with_driver, args=(connection.fileno(),), daemon=True).start()
     with suppress(OSError):  # should memory run out in an instant, the kernel's choice is a worker, not the driver
@@ -59,15 +62,17 @@ def main() -> None:
         connection.send(Ready(held_bytes(psutil.Process())))
         _serve(connection)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        sys.exit(0)  # the driver is gone
+        kill_group(os.getpid())  # the driver is gone, which else would end what a user's code has started
+        sys.exit(0)
 
 
 def _end_with_driver(pipe: int) -> None:
-    """End this process once the driver's end of the pipe is closed, whatever the main thread is doing: it may hang."""
+    """End this process and its group once the driver's end of the pipe is closed, even where the main thread hangs."""
     hang_up = select.poll()
     hang_up.register(pipe, 0)  # a closed end is reported without being asked for; messages are the main thread's
     hang_up.poll()
     time.sleep(_ORDERLY_SECONDS)
+    kill_group(os.getpid())
     os._exit(0)
 
 

@@ -22,6 +22,7 @@ EPOCH_MARK = "epoch_seconds"
 # What MLflow's stores take, or an older server's did.
 _PARAM_LENGTH = 6000
 _TAG_LENGTH = 5000
+_ATTEMPT_LENGTH = 1000
 _NAME_LENGTH = 250
 _DIGEST_LENGTH = 36
 _COLUMNS_SHOWN = 1000
@@ -172,8 +173,18 @@ def state_tags(trial: TrialRecord) -> dict[str, str]:
         "automl.reason": trial.reason,
         "automl.message": message,
         "automl.attempts": ", ".join(attempt.reason for attempt in trial.attempts),  # that failed before
+        "automl.attempt_messages": "\n\n".join(_attempt_messages(trial))[-_TAG_LENGTH:],
     }
     return {name: value for name, value in tags.items() if value}
+
+
+def _attempt_messages(trial: TrialRecord) -> list[str]:
+    """Return why each attempt failed that did, the end of each message, so that all find room in a tag."""
+    return [
+        f"{number}. {attempt.reason}: {attempt.message[-_ATTEMPT_LENGTH:]}"
+        for number, attempt in enumerate(trial.attempts, start=1)
+        if attempt.message
+    ]
 
 
 def run_status(state: TrialState) -> str:

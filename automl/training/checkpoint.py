@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from automl.durable import sync
 from automl.records import EpochReport
 from automl.training.metrics import Array
 
@@ -124,7 +125,7 @@ class Checkpoints:
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.replace(temporary, self._folder / f"{checkpoint.epoch:06d}-{digest}.npz")
-        _sync_folder(self._folder)
+        sync(self._folder)  # a new name outlives a loss of power only then
 
     def _metadata(self, checkpoint: Checkpoint) -> Array:
         best = checkpoint.best_weights
@@ -217,12 +218,3 @@ def discard(folder: Path | None) -> None:
         shutil.rmtree(folder)
     except OSError as error:  # they take room, and do no harm
         _log.warning("checkpoints in %s cannot be deleted: %s", folder, error)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make sure that a new name outlives a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

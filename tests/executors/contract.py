@@ -47,10 +47,13 @@ def make_build() -> Build:
 
     def build(config: Config, spec: Any) -> Any:
         import os
+        import subprocess
         from pathlib import Path
 
         import keras
 
+        if "sleeper" in config:  # what a user's code may start, and leave
+            Path(config["sleeper"]).write_text(str(subprocess.Popen(["sleep", "600"]).pid))
         mode = config.get("mode", "train")
         if "path" in config:
             Path(config["path"]).write_text(str(os.getpid()))
@@ -72,6 +75,7 @@ def make_build() -> Build:
             Path(config["taken"]).write_text("1")
             mode = "block"
         if mode == "exit":
+            print("nothing will do", flush=True)  # noqa: T201 - what a user's code may say
             os._exit(3)
         if mode == "block":
             with open(config["fifo"]) as fifo:  # until somebody writes: nobody does
@@ -288,7 +292,7 @@ class ExecutorContract:
     death_words = "SIGKILL"
 
     def test_abandon_ends_what_does_not_end(self, executor: Executor, tmp_path: Path) -> None:
-        job = make_job(config=blocking(tmp_path))
+        job = make_job(config={**blocking(tmp_path), "sleeper": str(tmp_path / "sleeper")})
         executor.submit(job)
         pid = pid_written_to(tmp_path / "fifo-path", executor)
         executor.abandon(job, DEADLINE)
@@ -300,6 +304,7 @@ class ExecutorContract:
         assert ended.result.wall_seconds > 0
         assert not executor.running
         wait_until_dead(pid)
+        wait_until_dead(int((tmp_path / "sleeper").read_text()))
         executor.decide(job, CONTINUE)  # ignored
         assert result_of(finish(executor, make_job(1)), 1).state is TrialState.COMPLETE
 
@@ -332,7 +337,9 @@ class ExecutorContract:
         try:
             executor.start()
             executor.prepare(prepared_folder, make_build())
-            executor.submit(make_job(config=blocking(tmp_path)))
+            left = {"batch_size": 1000, "sleeper": str(tmp_path / "left")}
+            finish(executor, make_job(config=left, epochs=1))
+            executor.submit(make_job(config={**blocking(tmp_path), "sleeper": str(tmp_path / "sleeper")}))
             _, idle = executor.call(return_spec_name, suffix="")
             busy = pid_written_to(tmp_path / "fifo-path", executor)
         finally:
@@ -340,6 +347,8 @@ class ExecutorContract:
         assert idle != busy
         assert not is_alive(idle)
         assert not is_alive(busy)
+        for name in ("left", "sleeper"):
+            wait_until_dead(int((tmp_path / name).read_text()))
         executor.close()  # a second time does no harm
 
 

@@ -30,6 +30,7 @@ from contract import (
     wait_until_reported,
 )
 
+import automl as automl_package
 from automl.data import PreparedDataset
 from automl.driver import Driver
 from automl.errors import SurroundingsError
@@ -86,12 +87,20 @@ class TestLocalExecutor(ExecutorContract):
         os.kill(pid_written_to(tmp_path / "fifo-path", executor), number)
         result = result_of(wait_until(executor, lambda _: not executor.running))
         assert (result.state, result.reason, result.is_transient) == (TrialState.FAILED, reason, True)
-        assert number.name in result.message
+        *said, headline = result.message.splitlines()
+        assert number.name in headline
+        if number is signal.SIGSEGV:
+            assert said[0] == "Fatal Python error: Segmentation fault"
+            assert said[1].endswith("in build")
+            assert len(said) <= 6
 
     def test_an_exit_is_a_crash_with_its_code(self, executor: LocalExecutor) -> None:
+        executor.wait_ready()  # what a worker prints as it starts is in the same log
         result = result_of(finish(executor, make_job(config={"mode": "exit"})))
         assert (result.reason, result.is_transient) == ("crashed", True)
-        assert "exit code 3" in result.message
+        *said, headline = result.message.splitlines()
+        assert "exit code 3" in headline
+        assert said[-1] == "nothing will do"
 
     def test_dead_workers_do_not_pile_up(self, executor: LocalExecutor) -> None:
         job = make_job()
@@ -162,7 +171,7 @@ _DRIVER = """
     from automl.executors.local import LocalExecutor
     from contract import finish, make_job, result_of
 
-    UNITS = 4
+    UNITS, SLEEPERS = 4, sys.argv[3]
 
     def hidden(x):
         import keras
@@ -174,15 +183,29 @@ _DRIVER = """
 
         inputs = keras.Input(spec.input_shape)
         x = (lambda y: hidden(y))(inputs)
+        start_sleeper()
         return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
 
-    executor = LocalExecutor([Slot(threads=1, environment={"CUDA_VISIBLE_DEVICES": ""})], log_path=Path(sys.argv[2]))
+    def start_sleeper():
+        import subprocess
+
+        with open(SLEEPERS, "a") as file:
+            print(subprocess.Popen(["sleep", "600"]).pid, file=file)
+
+    def hang():
+        start_sleeper()
+        time.sleep(3600)
+
+    slot = Slot(threads=1, environment={"CUDA_VISIBLE_DEVICES": ""})
+    executor = LocalExecutor([slot] * 2, log_path=Path(sys.argv[2]))
     executor.start()
     executor.prepare(Path(sys.argv[1]), build)
-    result = result_of(finish(executor, make_job()))
-    executor.prepare(Path(sys.argv[1]), lambda config, spec: time.sleep(3600))
-    executor.submit(make_job(1))
-    time.sleep(1.0)
+    executor.wait_ready()
+    result = result_of(finish(executor, make_job(), make_job(1)))  # one in each worker
+    executor.prepare(Path(sys.argv[1]), lambda config, spec: hang())
+    executor.submit(make_job(2))
+    while Path(SLEEPERS).read_text().count("\\n") < 3:
+        time.sleep(0.1)
     print(json.dumps([result.state.value, result.parameter_count, *executor.process_ids]), flush=True)
     sys.stdin.read()
 """
@@ -191,21 +214,23 @@ _DRIVER = """
 def test_functions_of_a_script_travel_and_workers_end_with_a_killed_driver(
     prepared_folder: Path, tmp_path: Path
 ) -> None:
-    """Even a worker in which a trial hangs."""
+    """Even a worker in which a trial hangs; and what trials have started in them ends as well."""
     script = tmp_path / "driver.py"
     script.write_text(textwrap.dedent(_DRIVER))
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-W", "ignore", str(script), str(prepared_folder), str(tmp_path / "workers.log")]
+    here = os.pathsep.join(map(str, [Path(__file__).parent, Path(automl_package.__file__).parents[1]]))
+    files = [prepared_folder, tmp_path / "workers.log", tmp_path / "sleepers"]
+    command = [sys.executable, "-W", "ignore", *map(str, [script, *files])]
     with subprocess.Popen(
         command, env={"PYTHONPATH": here}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as driver:
         assert driver.stdout is not None
-        state, parameters, worker = json.loads(driver.stdout.readline())
-        process = psutil.Process(worker)
+        state, parameters, *workers = json.loads(driver.stdout.readline())
+        sleepers = map(int, (tmp_path / "sleepers").read_text().split())
+        processes = [psutil.Process(one) for one in (*workers, *sleepers)]
         driver.kill()
     assert (state, parameters) == ("complete", 64 * 4 + 4 + 4 * 10 + 10)
-    gone, alive = psutil.wait_procs([process], timeout=60)
-    assert gone
+    assert len(processes) == 5
+    _, alive = psutil.wait_procs(processes, timeout=60)
     assert not alive
 
 

@@ -9,7 +9,7 @@ import pytest
 from tracked_studies import CONFIG, FINAL, SPEC, epochs, trial
 
 from automl.dataset_spec import Column, ColumnKind
-from automl.records import EpochReport, TrialState
+from automl.records import EpochReport, TrialResult, TrialState
 from automl.study_record import StudyRecord
 from automl.tracking import mlflow_values
 from automl.tracking.mlflow_values import (
@@ -19,11 +19,22 @@ from automl.tracking.mlflow_values import (
     flatten,
     now_ms,
     start_times_ms,
+    state_tags,
     study_status,
 )
 from automl.tracking.study_changes import BestCurve
 
 Make = Callable[..., StudyRecord]
+
+
+def test_tags_say_why_earlier_attempts_failed() -> None:
+    died = TrialResult(state=TrialState.FAILED, reason="crashed", message="in build\nthe worker died (SIGSEGV)")
+    long = TrialResult(state=TrialState.FAILED, reason="oom", message="x" * 9000)
+    tags = state_tags(replace(trial(0, TrialState.COMPLETE), attempts=(died, long)))
+    assert tags["automl.attempts"] == "crashed, oom"
+    assert tags["automl.attempt_messages"].startswith("1. crashed: in build\nthe worker died (SIGSEGV)\n\n2. oom: xxx")
+    assert len(tags["automl.attempt_messages"]) < 1100
+    assert "automl.attempt_messages" not in state_tags(trial(0, TrialState.COMPLETE))
 
 
 def test_a_config_becomes_flat_params() -> None:
