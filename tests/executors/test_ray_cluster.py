@@ -7,6 +7,7 @@ a node from it.
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -37,12 +38,16 @@ from contract import (
 from ray.cluster_utils import Cluster
 
 import automl
+from automl.data import prepare, raw_from_arrays
 from automl.driver import Progress
 from automl.errors import RequestError, SpaceError, SurroundingsError
 from automl.executors import ray_actors, ray_cluster
+from automl.executors.devices import plan_slots
+from automl.executors.local import LocalExecutor
 from automl.executors.ray_actors import RayExecutor
 from automl.executors.ray_cluster import connect, make_ray_folder, users_modules_by_value
 from automl.executors.ray_request import RayRequest
+from automl.executors.ray_slot import SlotExecutor, SlotPlan
 from automl.records import TrialRecord, TrialState
 from automl.search_space import Build, SearchSpace
 
@@ -230,6 +235,43 @@ def test_nodes_that_share_no_files_get_the_data_once_and_give_back_what_they_wri
         executor.close()
     assert not log_path.exists()  # it was written on the nodes
     assert not [path for root in roots for path in root.glob("automl-slot-*")]
+
+
+def test_a_placed_worker_may_take_its_time(
+    cluster: Cluster,
+    roots: list[Path],
+    tmp_path: Path,
+    log_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither preparing the data nor fetching it counts as a search for room."""
+    monkeypatch.setattr(ray_actors, "_PLACE_SECONDS", 1.0)
+    raw = raw_from_arrays("other", np.zeros((50, 8)), np.arange(50) % 2)  # no node has it yet
+    prepared = prepare(raw, task=None, split_seed=0, cache=tmp_path)
+    is_placed = tmp_path / "placed"
+
+    class SlowToFetch(LocalExecutor):
+        def take_up(self, message: Any) -> None:
+            time.sleep(2.5)
+            super().take_up(message)
+
+    def make_executor(plan: SlotPlan, folder: Path) -> SlotExecutor:
+        is_placed.touch()
+        return SlowToFetch(plan_slots(1, 0), log_path=folder / "workers.log")
+
+    request = RayRequest(address=cluster.address, workers=1, resources=_EDGE)
+    executor = RayExecutor(request, log_path=log_path, shares_files=False, make_executor=make_executor)
+    try:
+        executor.start()
+        _wait_until(is_placed.exists)
+        time.sleep(1.5)  # as the driver prepares the data
+        executor.prepare(prepared.folder, make_build())
+        assert result_of(finish(executor, make_job())).state is TrialState.COMPLETE
+    finally:
+        executor.close()
+        for root in roots:
+            for folder in root.glob("automl-datasets-*"):
+                shutil.rmtree(folder)
 
 
 def _fetched(root: Path) -> Path:
