@@ -23,6 +23,7 @@ from typing import IO, Any
 
 import cloudpickle
 import ray
+from ray.exceptions import RuntimeEnvSetupError
 
 from automl.cores import core_count
 from automl.errors import RequestError
@@ -58,12 +59,16 @@ class Cluster:
         demand: What a trial asks for, by Ray's names of resources.
         slots: Trials that have room at a time.
         threads: Intra-op threads of a trial's worker.
+        sets_up: Ray sets something up before it starts an actor, which may take minutes.
+        actor_env: What Ray sets up for each actor by itself; empty where it does so for all that this process starts.
         disconnect: Leaves the cluster, and ends it where it was started here.
     """
 
     demand: Mapping[str, float]
     slots: int
     threads: int
+    sets_up: bool
+    actor_env: Mapping[str, Any]
     disconnect: Callable[[], None] = field(repr=False)
 
 
@@ -75,6 +80,8 @@ def connect(request: RayRequest) -> Cluster:
     Raises:
         RequestError: The address does not answer, runs another version, or has no room for what is asked.
     """
+    # Ray takes local folders when a process connects, and never later.
+    actor_env = request.runtime_env if ray.is_initialized() else {}
     disconnect = _connected(request)
     try:
         nodes = _nodes()
@@ -91,8 +98,14 @@ def connect(request: RayRequest) -> Cluster:
     except BaseException:
         disconnect()
         raise
-    slots = request.workers or room
-    return Cluster(demand=demand, slots=slots, threads=max(1, int(demand["CPU"])), disconnect=disconnect)
+    return Cluster(
+        demand=demand,
+        slots=request.workers or room,
+        threads=max(1, int(demand["CPU"])),
+        sets_up=bool(actor_env or ray.get_runtime_context().runtime_env),
+        actor_env=actor_env,
+        disconnect=disconnect,
+    )
 
 
 def available() -> str:
@@ -183,13 +196,16 @@ def _start(request: RayRequest, options: Mapping[str, Any]) -> Callable[[], None
 def _init(request: RayRequest, options: Mapping[str, Any], environment: Mapping[str, str]) -> None:
     try:
         with _environment({**_QUIET, **environment}), _own_signals():
-            ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
-        raise RequestError(_why_not(request.address, error)) from error
+            ray.init(**options, runtime_env=dict(request.runtime_env) or None)
+    except (ConnectionError, RuntimeError, ValueError, TypeError, TimeoutError, OSError, RuntimeEnvSetupError) as error:
+        ray.shutdown()  # it may have connected before it looked at all that it was given
+        raise RequestError(_why_not(request, error)) from error
 
 
-def _why_not(address: str | None, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:500]
+def _why_not(request: RayRequest, error: Exception) -> str:
+    reason, address = " ".join(str(error).split())[:500], request.address
+    if request.runtime_env and isinstance(error, ValueError | TypeError | RuntimeEnvSetupError):
+        return f"--runtime-env: {reason}"
     if address is None:
         return f"Ray cannot be started here: {reason}"
     if address == "auto" and isinstance(error, ConnectionError):

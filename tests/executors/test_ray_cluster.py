@@ -48,7 +48,7 @@ from automl.executors.ray_actors import RayExecutor
 from automl.executors.ray_cluster import connect, make_ray_folder, users_modules_by_value
 from automl.executors.ray_request import RayRequest
 from automl.executors.ray_slot import SlotExecutor, SlotPlan
-from automl.records import TrialRecord, TrialState
+from automl.records import Config, TrialRecord, TrialState
 from automl.search_space import Build, SearchSpace
 
 _STORE_BYTES = 100 * 2**20
@@ -144,6 +144,43 @@ def test_a_node_with_another_version_of_keras_is_refused(
             wait_until(executor, lambda _: False)
     finally:
         executor.close()
+
+
+def test_modules_of_a_local_folder_travel_by_the_runtime_env(
+    cluster: Cluster, tmp_path: Path, prepared_folder: Path, log_path: Path
+) -> None:
+    package = tmp_path / "of_a_folder"  # on nobody's path
+    package.mkdir()
+    (package / "__init__.py").write_text("activation = 'softmax'\n")
+
+    def build(config: Config, spec: Any) -> Any:
+        import importlib
+
+        import keras
+
+        inputs = keras.Input(spec.input_shape)
+        activation = importlib.import_module("of_a_folder").activation
+        return keras.Model(inputs, keras.layers.Dense(spec.output.units, activation=activation)(inputs))
+
+    request = RayRequest(address=cluster.address, workers=1, runtime_env={"py_modules": [str(package)]})
+    executor = RayExecutor(request, log_path=log_path)
+    try:
+        executor.start()
+        executor.prepare(prepared_folder, build)
+        result = result_of(finish(executor, make_job()))
+    finally:
+        executor.close()
+    assert (result.state, result.message) == (TrialState.COMPLETE, "")
+
+
+@pytest.mark.parametrize(
+    ("runtime_env", "told"),
+    [({"pip": 3}, "'pip'"), ({"env_vars": {"A": 1}}, "'env_vars'"), ({"working_dir": "/nowhere"}, "/nowhere")],
+)
+def test_a_runtime_env_that_ray_refuses_is_told(cluster: Cluster, runtime_env: dict[str, Any], told: str) -> None:
+    with pytest.raises(RequestError, match=f"^--runtime-env: .*{told}"):
+        connect(RayRequest(address=cluster.address, runtime_env=runtime_env))
+    assert not ray.is_initialized()
 
 
 def test_a_space_that_workers_cannot_import_is_told(
