@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import IO, Any
 
 import cloudpickle
+import psutil
 import ray
 from ray.exceptions import RuntimeEnvSetupError
 
@@ -39,6 +40,7 @@ _RAY_FOLDERS = Path("/tmp")  # not TMPDIR: the paths of Ray's sockets, 60 charac
 _RAY_FOLDER = "automl-ray-"
 _LOCK = "driver.lock"
 _START_RAY = "start Ray {} with 'ray start --head', or leave the option out for a Ray on this machine"
+_NO_RAY_HERE = f"--ray-address auto finds no Ray that this machine is part of: {_START_RAY.format('here')}"
 _OWN_PACKAGES = ("automl", "search_spaces", "dashboards")
 _TOKENS_LOGGER = "ray._private.authentication.authentication_token_setup"
 _QUIET = {
@@ -160,8 +162,7 @@ def _connected(request: RayRequest) -> Callable[[], None]:
     if request.address is None:
         return _start(request, options)
     address = os.environ.get("RAY_ADDRESS", request.address) if request.address == "auto" else request.address
-    if address != "auto":
-        _check_answers(address)
+    _check_joinable(address)
     _init(request, {"address": address, **options}, {})
     return ray.shutdown
 
@@ -209,25 +210,57 @@ def _why_not(request: RayRequest, error: Exception) -> str:
     if address is None:
         return f"Ray cannot be started here: {reason}"
     if address == "auto" and isinstance(error, ConnectionError):
-        return f"--ray-address auto finds no Ray that this machine is part of: {_START_RAY.format('here')}"
+        return _NO_RAY_HERE
     remedy = ": install the same versions here and there" if reason.startswith("Version mismatch") else ""
     return f"--ray-address {address}: {reason}{remedy}"
 
 
-def _check_answers(address: str) -> None:
+def _check_joinable(address: str) -> None:
+    """Refuse soon what `ray.init` would try for a minute or two."""
+    if address == "auto":
+        if not _has_node_of(None):  # Ray would look for a cluster that has crashed, as its file in /tmp remembers it
+            raise RequestError(_NO_RAY_HERE)
+        return
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise RequestError(f"--ray-address takes 'auto' or HOST:PORT, received {address!r}")
-    try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
-        # In a process of its own: what connects here to something else than Ray gives up after two minutes only.
-        check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check"]
-        subprocess.run([*check, "--address", address], timeout=_HEALTH_SECONDS, check=True, capture_output=True)
-    except (OSError, OverflowError, subprocess.SubprocessError) as error:
-        reason = str(error) if isinstance(error, OSError) else "what listens there is no Ray"
+    if reason := _why_not_open(host, int(port)) or _why_not_well(address):
+        raise RequestError(f"--ray-address {address} does not answer ({reason}): {_START_RAY.format('there')}")
+    if not _has_node_of(port):
         raise RequestError(
-            f"--ray-address {address} does not answer ({reason}): {_START_RAY.format('there')}"
-        ) from error
+            f"--ray-address {address}: this machine is no node of that cluster: ray start --address={address}"
+        )
+
+
+def _why_not_open(host: str, port: int) -> str:
+    try:
+        socket.create_connection((host, port), timeout=_ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        return str(error) if isinstance(error, OSError) else "there is no such port"
+    return ""
+
+
+def _why_not_well(address: str) -> str:
+    # In a process of its own: what connects here to something else than Ray gives up after two minutes only.
+    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check"]
+    try:
+        subprocess.run([*check, "--address", address], timeout=_HEALTH_SECONDS, check=True, capture_output=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error) if isinstance(error, OSError) else "what listens there is no Ray"
+    return ""
+
+
+def _has_node_of(port: str | None) -> bool:
+    """Return True where a node runs on this machine, of the cluster whose head listens on a port if there is one.
+
+    The host is not compared: a node may know the head by another name.
+    """
+    raylets = [one for one in psutil.process_iter(["name", "cmdline"]) if one.info["name"] == "raylet"]
+    known = [
+        [option.rpartition(":")[2] for option in one.info["cmdline"] or [] if option.startswith("--gcs-address=")]
+        for one in raylets
+    ]
+    return any(port is None or not ports or port in ports for ports in known)
 
 
 @contextmanager

@@ -11,9 +11,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -116,6 +118,48 @@ def test_an_address_that_does_not_answer_is_refused_soon(monkeypatch: pytest.Mon
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(RequestError, match=r"--ray-address 127.* does not answer \(.*refused\)"):
         connect(RayRequest(address="auto"))
+
+
+@pytest.fixture
+def nodeless(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a cluster whose only node has crashed."""
+    folder = tempfile.mkdtemp(prefix="automl-test-", dir="/tmp")  # paths of sockets must be short
+    for name, value in {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}.items():
+        monkeypatch.setenv(name, value)
+    try:
+        start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--port=0", "--num-cpus=1"]
+        subprocess.run([*start, "--include-dashboard=false"], check=True, capture_output=True)
+        (raylet,) = [one for one in _of_folder(folder) if one.name() == "raylet"]
+        raylet.kill()
+        yield (Path(folder) / "ray" / "ray_current_cluster").read_text()
+    finally:
+        for one in _of_folder(folder):
+            with suppress(psutil.NoSuchProcess):  # some end with the others
+                one.kill()
+        shutil.rmtree(folder)
+
+
+def _of_folder(folder: str) -> list[psutil.Process]:
+    return [one for one in psutil.process_iter() if folder in " ".join(_command(one))]
+
+
+def test_a_cluster_without_a_node_on_this_machine_is_refused_soon(
+    nodeless: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.monotonic()
+    told = f"^--ray-address {nodeless}: this machine is no node of that cluster: ray start --address={nodeless}$"
+    with pytest.raises(RequestError, match=told):
+        connect(RayRequest(address=nodeless))
+    everything = psutil.process_iter
+    raylets = {one.pid for one in everything(["name"]) if one.info["name"] == "raylet"}
+    with monkeypatch.context() as patch:  # as where no other test runs Ray beside this one
+        patch.setattr(
+            psutil, "process_iter", lambda *asked: (one for one in everything(*asked) if one.pid not in raylets)
+        )
+        with pytest.raises(RequestError, match="--ray-address auto finds no Ray that this machine is part of: start"):
+            connect(RayRequest(address="auto"))
+    assert time.monotonic() - began < 15.0
+    assert not ray.is_initialized()
 
 
 def test_a_cluster_of_another_ray_is_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
