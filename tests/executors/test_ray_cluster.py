@@ -318,6 +318,30 @@ def test_nodes_that_share_no_files_get_the_data_once_and_give_back_what_they_wri
     assert not [path for root in roots for path in root.glob("automl-slot-*")]
 
 
+def test_a_module_that_a_builder_imports_late_is_told_where_it_is_missing(
+    cluster: Cluster, prepared_folder: Path, log_path: Path
+) -> None:
+    """As a helper beside the space's file, which is imported when a model is built."""
+
+    def build(config: Config, spec: Any) -> Any:
+        import importlib
+
+        return importlib.import_module("beside_the_space").build(config, spec)
+
+    request = RayRequest(address=cluster.address, workers=1, resources=_EDGE)
+    executor = RayExecutor(request, log_path=log_path, shares_files=False)
+    try:
+        executor.start()
+        executor.prepare(prepared_folder, build)
+        result = result_of(finish(executor, make_job()))
+    finally:
+        executor.close()
+    assert (result.state, result.reason) == (TrialState.FAILED, "invalid_model")
+    node = os.uname().nodename
+    told = f"No module named 'beside_the_space' on node {node}, which does not have the driver's files: list it in py_"
+    assert told in result.message.splitlines()[-1]
+
+
 def test_a_placed_worker_may_take_its_time(
     cluster: Cluster,
     roots: list[Path],
