@@ -21,6 +21,7 @@ class Prepare:
     prepared_folder: str
     build: bytes
     import_path: list[str]
+    sees_driver: bool = True  # the folders of `import_path` are there: the worker's machine has the driver's files
 
 
 @dataclass(frozen=True)

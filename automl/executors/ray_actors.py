@@ -19,7 +19,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from automl.errors import AutomlError, SurroundingsError, disk_error
+from automl.errors import AutomlError, RequestError, SurroundingsError, disk_error
 from automl.executors.backends import TENSORFLOW
 from automl.executors.base import Ended, Event, Reported, T
 from automl.executors.carried_files import CarriedFiles, collect_files, place_files
@@ -42,6 +42,7 @@ from automl.search_space import Build
 from automl.training.job import TrialJob
 
 _PLACE_SECONDS = 60.0  # what a cluster is given to find room for a slot
+_SETUP_SECONDS = 600.0  # the same where Ray first sets up what a `runtime_env` names
 _CLOSE_SECONDS = 10.0  # what actors are given to end their workers
 _MOVES = 3  # slots that a trial may be lost with, before it is taken for the cause
 _FALSE_STARTS = 3  # actors that may be lost one after the other before they are ready, before the cluster is at fault
@@ -116,7 +117,7 @@ class RayExecutor:
         """Connect, and ask for the actors; returns before they are there.
 
         Raises:
-            RequestError: The cluster does not answer, or has no room for what is asked.
+            RequestError: The cluster does not answer, has no room for what is asked, or refuses the `runtime_env`.
         """
         self._cluster = connect(self._request)
         if self._shares_files:
@@ -242,9 +243,15 @@ class RayExecutor:
         return slot
 
     def _actor(self, **options: Any) -> Any:
-        environment = {"runtime_env": dict(self._request.runtime_env)} if self._request.runtime_env else {}
+        assert self._cluster is not None
+        environment = {"runtime_env": dict(self._cluster.actor_env)} if self._cluster.actor_env else {}
         actor: Any = ray.remote(concurrency_groups={"control": 1})(RemoteSlot)  # type: ignore[call-overload]
-        return actor.options(max_restarts=0, **options, **environment).remote(self._plan)
+        try:
+            return actor.options(max_restarts=0, **options, **environment).remote(self._plan)
+        except (TypeError, ValueError) as error:
+            if not environment:
+                raise
+            raise RequestError(f"--runtime-env: {' '.join(str(error).split())[:500]}") from error
 
     def _caller(self) -> _Slot:
         """Return a free slot of a machine that sees the driver's files; one is opened beside the others if need be."""
@@ -288,6 +295,7 @@ class RayExecutor:
         ref, slot.ref = slot.ref, None
         try:
             answer = ray.get(ref)
+            slot.is_placed = True
         except RayTaskError as error:
             raise _own_error(error) from None
         except RayError as error:
@@ -385,16 +393,17 @@ class RayExecutor:
 
     def _check_placed(self) -> None:
         """Do without slots that find no room; without any, there is nothing to go on with."""
-        late = [slot for slot in self._slots if not slot.is_ready and slot.age_seconds > _PLACE_SECONDS]
+        assert self._cluster is not None
+        patience = _SETUP_SECONDS if self._cluster.sets_up else _PLACE_SECONDS
+        late = [slot for slot in self._slots if not slot.is_placed and slot.asked_seconds > patience]
         for slot in late:
             slot.is_open = False
             if slot.run is not None:
                 self._waiting.append(slot.run)
                 slot.run = None
-        if late and not any(slot.is_ready for slot in self._slots):
-            assert self._cluster is not None
+        if late and not any(slot.is_placed for slot in self._slots):
             raise SurroundingsError(
-                f"the Ray cluster has found no room for a trial within {_PLACE_SECONDS:.0f} s: a trial asks for "
+                f"the Ray cluster has found no room for a trial within {patience:.0f} s: a trial asks for "
                 f"{words(self._cluster.demand)}, and free are {available()}"
             )
 
@@ -429,18 +438,21 @@ class _Slot:
         self.actor = actor
         self.ref: Any = None
         self.is_open = is_open  # counts as a slot
+        self.is_placed = False  # it has answered: what it does then may take as long as it takes
         self.is_ready = False
         self.false_starts = 0  # actors before this one that were lost in its place, none of them ever ready
         self.sees_home = False
         self.run: _Run | None = None
-        self._began = time.monotonic()
+        self._asked: float | None = None
 
     @property
-    def age_seconds(self) -> float:
-        return time.monotonic() - self._began
+    def asked_seconds(self) -> float:
+        """How long ago it was asked first; an actor that nobody has asked is not late, however old it is."""
+        return 0.0 if self._asked is None else time.monotonic() - self._asked
 
     def ask(self, method: str, *arguments: Any) -> None:
         """Call a method; `ref` is its answer to come."""
+        self._asked = self._asked or time.monotonic()
         self.ref = getattr(self.actor, method).remote(*arguments)
 
     def abandon(self, run: _Run) -> None:

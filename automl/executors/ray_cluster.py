@@ -22,7 +22,9 @@ from types import ModuleType
 from typing import IO, Any
 
 import cloudpickle
+import psutil
 import ray
+from ray.exceptions import RuntimeEnvSetupError
 
 from automl.cores import core_count
 from automl.errors import RequestError
@@ -38,6 +40,7 @@ _RAY_FOLDERS = Path("/tmp")  # not TMPDIR: the paths of Ray's sockets, 60 charac
 _RAY_FOLDER = "automl-ray-"
 _LOCK = "driver.lock"
 _START_RAY = "start Ray {} with 'ray start --head', or leave the option out for a Ray on this machine"
+_NO_RAY_HERE = f"--ray-address auto finds no Ray that this machine is part of: {_START_RAY.format('here')}"
 _OWN_PACKAGES = ("automl", "search_spaces", "dashboards")
 _TOKENS_LOGGER = "ray._private.authentication.authentication_token_setup"
 _QUIET = {
@@ -58,12 +61,16 @@ class Cluster:
         demand: What a trial asks for, by Ray's names of resources.
         slots: Trials that have room at a time.
         threads: Intra-op threads of a trial's worker.
+        sets_up: Ray sets something up before it starts an actor, which may take minutes.
+        actor_env: What Ray sets up for each actor by itself; empty where it does so for all that this process starts.
         disconnect: Leaves the cluster, and ends it where it was started here.
     """
 
     demand: Mapping[str, float]
     slots: int
     threads: int
+    sets_up: bool
+    actor_env: Mapping[str, Any]
     disconnect: Callable[[], None] = field(repr=False)
 
 
@@ -75,6 +82,8 @@ def connect(request: RayRequest) -> Cluster:
     Raises:
         RequestError: The address does not answer, runs another version, or has no room for what is asked.
     """
+    # Ray takes local folders when a process connects, and never later.
+    actor_env = request.runtime_env if ray.is_initialized() else {}
     disconnect = _connected(request)
     try:
         nodes = _nodes()
@@ -91,8 +100,14 @@ def connect(request: RayRequest) -> Cluster:
     except BaseException:
         disconnect()
         raise
-    slots = request.workers or room
-    return Cluster(demand=demand, slots=slots, threads=max(1, int(demand["CPU"])), disconnect=disconnect)
+    return Cluster(
+        demand=demand,
+        slots=request.workers or room,
+        threads=max(1, int(demand["CPU"])),
+        sets_up=bool(actor_env or ray.get_runtime_context().runtime_env),
+        actor_env=actor_env,
+        disconnect=disconnect,
+    )
 
 
 def available() -> str:
@@ -147,8 +162,7 @@ def _connected(request: RayRequest) -> Callable[[], None]:
     if request.address is None:
         return _start(request, options)
     address = os.environ.get("RAY_ADDRESS", request.address) if request.address == "auto" else request.address
-    if address != "auto":
-        _check_answers(address)
+    _check_joinable(address)
     _init(request, {"address": address, **options}, {})
     return ray.shutdown
 
@@ -183,35 +197,70 @@ def _start(request: RayRequest, options: Mapping[str, Any]) -> Callable[[], None
 def _init(request: RayRequest, options: Mapping[str, Any], environment: Mapping[str, str]) -> None:
     try:
         with _environment({**_QUIET, **environment}), _own_signals():
-            ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
-        raise RequestError(_why_not(request.address, error)) from error
+            ray.init(**options, runtime_env=dict(request.runtime_env) or None)
+    except (ConnectionError, RuntimeError, ValueError, TypeError, TimeoutError, OSError, RuntimeEnvSetupError) as error:
+        ray.shutdown()  # it may have connected before it looked at all that it was given
+        raise RequestError(_why_not(request, error)) from error
 
 
-def _why_not(address: str | None, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:500]
+def _why_not(request: RayRequest, error: Exception) -> str:
+    reason, address = " ".join(str(error).split())[:500], request.address
+    if request.runtime_env and isinstance(error, ValueError | TypeError | RuntimeEnvSetupError):
+        return f"--runtime-env: {reason}"
     if address is None:
         return f"Ray cannot be started here: {reason}"
     if address == "auto" and isinstance(error, ConnectionError):
-        return f"--ray-address auto finds no Ray that this machine is part of: {_START_RAY.format('here')}"
+        return _NO_RAY_HERE
     remedy = ": install the same versions here and there" if reason.startswith("Version mismatch") else ""
     return f"--ray-address {address}: {reason}{remedy}"
 
 
-def _check_answers(address: str) -> None:
+def _check_joinable(address: str) -> None:
+    """Refuse soon what `ray.init` would try for a minute or two."""
+    if address == "auto":
+        if not _has_node_of(None):  # Ray would look for a cluster that has crashed, as its file in /tmp remembers it
+            raise RequestError(_NO_RAY_HERE)
+        return
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise RequestError(f"--ray-address takes 'auto' or HOST:PORT, received {address!r}")
-    try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
-        # In a process of its own: what connects here to something else than Ray gives up after two minutes only.
-        check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check"]
-        subprocess.run([*check, "--address", address], timeout=_HEALTH_SECONDS, check=True, capture_output=True)
-    except (OSError, OverflowError, subprocess.SubprocessError) as error:
-        reason = str(error) if isinstance(error, OSError) else "what listens there is no Ray"
+    if reason := _why_not_open(host, int(port)) or _why_not_well(address):
+        raise RequestError(f"--ray-address {address} does not answer ({reason}): {_START_RAY.format('there')}")
+    if not _has_node_of(port):
         raise RequestError(
-            f"--ray-address {address} does not answer ({reason}): {_START_RAY.format('there')}"
-        ) from error
+            f"--ray-address {address}: this machine is no node of that cluster: ray start --address={address}"
+        )
+
+
+def _why_not_open(host: str, port: int) -> str:
+    try:
+        socket.create_connection((host, port), timeout=_ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        return str(error) if isinstance(error, OSError) else "there is no such port"
+    return ""
+
+
+def _why_not_well(address: str) -> str:
+    # In a process of its own: what connects here to something else than Ray gives up after two minutes only.
+    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check"]
+    try:
+        subprocess.run([*check, "--address", address], timeout=_HEALTH_SECONDS, check=True, capture_output=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error) if isinstance(error, OSError) else "what listens there is no Ray"
+    return ""
+
+
+def _has_node_of(port: str | None) -> bool:
+    """Return True where a node runs on this machine, of the cluster whose head listens on a port if there is one.
+
+    The host is not compared: a node may know the head by another name.
+    """
+    raylets = [one for one in psutil.process_iter(["name", "cmdline"]) if one.info["name"] == "raylet"]
+    known = [
+        [option.rpartition(":")[2] for option in one.info["cmdline"] or [] if option.startswith("--gcs-address=")]
+        for one in raylets
+    ]
+    return any(port is None or not ports or port in ports for ports in known)
 
 
 @contextmanager

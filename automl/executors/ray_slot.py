@@ -210,7 +210,7 @@ class RemoteSlot:
         if not _is_complete(folder):
             return False
         assert self._message is not None
-        self._executor.take_up(replace(self._message, prepared_folder=str(folder)))
+        self._executor.take_up(replace(self._message, prepared_folder=str(folder), sees_driver=self._sees_home))
         return True
 
     def _files(self, events: Sequence[Event]) -> CarriedFiles | None:

@@ -122,7 +122,7 @@ def _serve(connection: Connection) -> None:
             case Prepare() as prepare:
                 sys.path[:] = [*sys.path, *(one for one in prepare.import_path if one not in sys.path)]
                 data = PreparedDataset.open(Path(prepare.prepared_folder))
-                build: Build = _DeferredBuild(prepare.build)
+                build: Build = _DeferredBuild(prepare.build, sees_driver=prepare.sees_driver)
                 graphs = Graphs()
             case RunTrial(job):
                 _run(connection, job, run_trial(job, build, data, graphs))
@@ -137,11 +137,20 @@ def _serve(connection: Connection) -> None:
 class _DeferredBuild:
     """A builder that is unpickled at its first use: what is wrong with it fails a trial, not the worker."""
 
-    def __init__(self, pickled: bytes) -> None:
+    def __init__(self, pickled: bytes, *, sees_driver: bool) -> None:
         self._pickled = pickled
+        self._sees_driver = sees_driver
 
     def __call__(self, config: Config, spec: object) -> object:
-        return self._build(config, spec)
+        build = self._build
+        try:
+            return build(config, spec)
+        except ModuleNotFoundError as error:
+            if not self._sees_driver:
+                # Modules that were imported before travel with the builder; what it imports when it runs does not.
+                remedy = "list it in py_modules of --runtime-env, or import it at the top of the space's file"
+                error.msg = f"{error} on node {os.uname().nodename}, which does not have the driver's files: {remedy}"
+            raise
 
     def fit_for(self, config: Config) -> Callable[..., Any] | None:
         return own_fit(self._build, config)

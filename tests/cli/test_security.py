@@ -89,7 +89,9 @@ def test_nothing_is_unpickled_from_a_file() -> None:
     assert found == {_FROM_THE_PIPE}
     worker = Path(automl.__file__).parent / "executors" / "worker.py"
     calls = [ast.unparse(node) for node in ast.walk(ast.parse(worker.read_text("utf-8"))) if isinstance(node, ast.Call)]
-    assert [call for call in calls if call.startswith("_DeferredBuild(")] == ["_DeferredBuild(prepare.build)"]
+    assert [call for call in calls if call.startswith("_DeferredBuild(")] == [
+        "_DeferredBuild(prepare.build, sees_driver=prepare.sees_driver)"
+    ]
 
 
 def test_names_do_not_steer_the_terminal(tmp_path: Path) -> None:

@@ -20,6 +20,11 @@ WRONG = [
     (["search", "digits", "--sampler", "tpa"], "did you mean 'tpe'"),
     (["search", "digits", "--scheduler", "ahsa"], "did you mean 'asha'"),
     (["search", "digits", "--executor", "cloud"], "unknown executor"),
+    (["search", "digits", "--executor", "ray", "--gpus-per-trial", "1.5"], "--gpus-per-trial takes a part of one"),
+    (["search", "digits", "--executor", "ray", "--cpus-per-trial", "1.5"], "--cpus-per-trial takes a part of one"),
+    (["search", "digits", "--executor", "ray", "--resources", "CPU=1"], "use --cpus-per-trial"),
+    (["search", "digits", "--executor", "ray", "--resources", "x"], "NAME=N"),
+    (["search", "digits", "--executor", "ray", "--runtime-env", "missing.yaml"], "No such file"),
     (["search", "digits", "--backend", "jaxx"], "did you mean 'jax'"),
     (["search", "digits", "--dtype-policy", "mixed_bfloat"], "did you mean 'mixed_bfloat16'"),
     (["search", "digits", "--objective", "val_acuracy"], "did you mean 'val_accuracy'"),
@@ -159,6 +164,23 @@ def test_wrong_enqueue_file(
 ) -> None:
     (tmp_path / "first.yaml").write_text(content)
     assert expected in refused(["search", "iris", "--enqueue", "first.yaml"], capsys, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("[pip]", "holds a mapping"),
+        ("{", "YAML"),
+        ("pip: 3", "--runtime-env: runtime_env['pip'] must be"),
+        ("env_vars: {A: '1'}", ", 2 edge; it has"),  # read and taken; there is no such room here
+    ],
+)
+def test_what_is_asked_of_ray(
+    content: str, expected: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("env.yaml").write_text(content)
+    asked = ["--executor", "ray", "--resources", "edge=2", "--runtime-env", "env.yaml", "--workers", "1"]
+    assert expected in refused(["search", "iris", *asked], capsys, monkeypatch)
 
 
 def test_wrong_space_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

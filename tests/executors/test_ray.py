@@ -25,7 +25,7 @@ from contract import (
 )
 from executors.gpus import card, present
 
-from automl.errors import SurroundingsError
+from automl.errors import RequestError, SurroundingsError
 from automl.executors.backends import GPU_MEMORY
 from automl.executors.base import Event, Reported
 from automl.executors.devices import plan_slots
@@ -126,6 +126,23 @@ def test_workers_that_always_die_before_they_are_ready_are_not_started_for_ever(
             wait_until(executor, lambda _: False)
     finally:
         executor.close()
+
+
+@pytest.mark.parametrize(
+    ("runtime_env", "told"), [({"pip": 3}, "'pip'"), ({"py_modules": [str(Path(__file__).parent)]}, "at the job level")]
+)
+def test_what_a_ray_that_is_running_does_not_set_up_is_told(
+    tmp_path: Path, runtime_env: dict[str, Any], told: str
+) -> None:
+    """As one that a user's script has started by `ray.init`: local folders are for those who start it."""
+    request = RayRequest(workers=1, gpus_per_trial=0, runtime_env=runtime_env)
+    executor = RayExecutor(request, log_path=tmp_path / "workers.log")
+    try:
+        with pytest.raises(RequestError, match=f"^--runtime-env: .*{told}"):
+            executor.start()
+    finally:
+        executor.close()
+    assert ray.is_initialized()
 
 
 def test_a_share_of_a_gpu_is_a_cap_on_its_memory(prepared_folder: Path, tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ a node from it.
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,13 +40,17 @@ from contract import (
 from ray.cluster_utils import Cluster
 
 import automl
+from automl.data import prepare, raw_from_arrays
 from automl.driver import Progress
 from automl.errors import RequestError, SpaceError, SurroundingsError
 from automl.executors import ray_actors, ray_cluster
+from automl.executors.devices import plan_slots
+from automl.executors.local import LocalExecutor
 from automl.executors.ray_actors import RayExecutor
 from automl.executors.ray_cluster import connect, make_ray_folder, users_modules_by_value
 from automl.executors.ray_request import RayRequest
-from automl.records import TrialRecord, TrialState
+from automl.executors.ray_slot import SlotExecutor, SlotPlan
+from automl.records import Config, TrialRecord, TrialState
 from automl.search_space import Build, SearchSpace
 
 _STORE_BYTES = 100 * 2**20
@@ -113,6 +120,48 @@ def test_an_address_that_does_not_answer_is_refused_soon(monkeypatch: pytest.Mon
         connect(RayRequest(address="auto"))
 
 
+@pytest.fixture
+def nodeless(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a cluster whose only node has crashed."""
+    folder = tempfile.mkdtemp(prefix="automl-test-", dir="/tmp")  # paths of sockets must be short
+    for name, value in {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}.items():
+        monkeypatch.setenv(name, value)
+    try:
+        start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--port=0", "--num-cpus=1"]
+        subprocess.run([*start, "--include-dashboard=false"], check=True, capture_output=True)
+        (raylet,) = [one for one in _of_folder(folder) if one.name() == "raylet"]
+        raylet.kill()
+        yield (Path(folder) / "ray" / "ray_current_cluster").read_text()
+    finally:
+        for one in _of_folder(folder):
+            with suppress(psutil.NoSuchProcess):  # some end with the others
+                one.kill()
+        shutil.rmtree(folder)
+
+
+def _of_folder(folder: str) -> list[psutil.Process]:
+    return [one for one in psutil.process_iter() if folder in " ".join(_command(one))]
+
+
+def test_a_cluster_without_a_node_on_this_machine_is_refused_soon(
+    nodeless: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.monotonic()
+    told = f"^--ray-address {nodeless}: this machine is no node of that cluster: ray start --address={nodeless}$"
+    with pytest.raises(RequestError, match=told):
+        connect(RayRequest(address=nodeless))
+    everything = psutil.process_iter
+    raylets = {one.pid for one in everything(["name"]) if one.info["name"] == "raylet"}
+    with monkeypatch.context() as patch:  # as where no other test runs Ray beside this one
+        patch.setattr(
+            psutil, "process_iter", lambda *asked: (one for one in everything(*asked) if one.pid not in raylets)
+        )
+        with pytest.raises(RequestError, match="--ray-address auto finds no Ray that this machine is part of: start"):
+            connect(RayRequest(address="auto"))
+    assert time.monotonic() - began < 15.0
+    assert not ray.is_initialized()
+
+
 def test_a_cluster_of_another_ray_is_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     own = ray.__version__
     monkeypatch.setattr(ray, "__version__", "0.0.1")
@@ -139,6 +188,43 @@ def test_a_node_with_another_version_of_keras_is_refused(
             wait_until(executor, lambda _: False)
     finally:
         executor.close()
+
+
+def test_modules_of_a_local_folder_travel_by_the_runtime_env(
+    cluster: Cluster, tmp_path: Path, prepared_folder: Path, log_path: Path
+) -> None:
+    package = tmp_path / "of_a_folder"  # on nobody's path
+    package.mkdir()
+    (package / "__init__.py").write_text("activation = 'softmax'\n")
+
+    def build(config: Config, spec: Any) -> Any:
+        import importlib
+
+        import keras
+
+        inputs = keras.Input(spec.input_shape)
+        activation = importlib.import_module("of_a_folder").activation
+        return keras.Model(inputs, keras.layers.Dense(spec.output.units, activation=activation)(inputs))
+
+    request = RayRequest(address=cluster.address, workers=1, runtime_env={"py_modules": [str(package)]})
+    executor = RayExecutor(request, log_path=log_path)
+    try:
+        executor.start()
+        executor.prepare(prepared_folder, build)
+        result = result_of(finish(executor, make_job()))
+    finally:
+        executor.close()
+    assert (result.state, result.message) == (TrialState.COMPLETE, "")
+
+
+@pytest.mark.parametrize(
+    ("runtime_env", "told"),
+    [({"pip": 3}, "'pip'"), ({"env_vars": {"A": 1}}, "'env_vars'"), ({"working_dir": "/nowhere"}, "/nowhere")],
+)
+def test_a_runtime_env_that_ray_refuses_is_told(cluster: Cluster, runtime_env: dict[str, Any], told: str) -> None:
+    with pytest.raises(RequestError, match=f"^--runtime-env: .*{told}"):
+        connect(RayRequest(address=cluster.address, runtime_env=runtime_env))
+    assert not ray.is_initialized()
 
 
 def test_a_space_that_workers_cannot_import_is_told(
@@ -230,6 +316,67 @@ def test_nodes_that_share_no_files_get_the_data_once_and_give_back_what_they_wri
         executor.close()
     assert not log_path.exists()  # it was written on the nodes
     assert not [path for root in roots for path in root.glob("automl-slot-*")]
+
+
+def test_a_module_that_a_builder_imports_late_is_told_where_it_is_missing(
+    cluster: Cluster, prepared_folder: Path, log_path: Path
+) -> None:
+    """As a helper beside the space's file, which is imported when a model is built."""
+
+    def build(config: Config, spec: Any) -> Any:
+        import importlib
+
+        return importlib.import_module("beside_the_space").build(config, spec)
+
+    request = RayRequest(address=cluster.address, workers=1, resources=_EDGE)
+    executor = RayExecutor(request, log_path=log_path, shares_files=False)
+    try:
+        executor.start()
+        executor.prepare(prepared_folder, build)
+        result = result_of(finish(executor, make_job()))
+    finally:
+        executor.close()
+    assert (result.state, result.reason) == (TrialState.FAILED, "invalid_model")
+    node = os.uname().nodename
+    told = f"No module named 'beside_the_space' on node {node}, which does not have the driver's files: list it in py_"
+    assert told in result.message.splitlines()[-1]
+
+
+def test_a_placed_worker_may_take_its_time(
+    cluster: Cluster,
+    roots: list[Path],
+    tmp_path: Path,
+    log_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither preparing the data nor fetching it counts as a search for room."""
+    monkeypatch.setattr(ray_actors, "_PLACE_SECONDS", 1.0)
+    raw = raw_from_arrays("other", np.zeros((50, 8)), np.arange(50) % 2)  # no node has it yet
+    prepared = prepare(raw, task=None, split_seed=0, cache=tmp_path)
+    is_placed = tmp_path / "placed"
+
+    class SlowToFetch(LocalExecutor):
+        def take_up(self, message: Any) -> None:
+            time.sleep(2.5)
+            super().take_up(message)
+
+    def make_executor(plan: SlotPlan, folder: Path) -> SlotExecutor:
+        is_placed.touch()
+        return SlowToFetch(plan_slots(1, 0), log_path=folder / "workers.log")
+
+    request = RayRequest(address=cluster.address, workers=1, resources=_EDGE)
+    executor = RayExecutor(request, log_path=log_path, shares_files=False, make_executor=make_executor)
+    try:
+        executor.start()
+        _wait_until(is_placed.exists)
+        time.sleep(1.5)  # as the driver prepares the data
+        executor.prepare(prepared.folder, make_build())
+        assert result_of(finish(executor, make_job())).state is TrialState.COMPLETE
+    finally:
+        executor.close()
+        for root in roots:
+            for folder in root.glob("automl-datasets-*"):
+                shutil.rmtree(folder)
 
 
 def _fetched(root: Path) -> Path:
