@@ -317,7 +317,7 @@ class RayExecutor:
             slot.ask("fetch", self._pieces())
             return
         slot.is_ready = slot.is_open = True
-        slot.sees_home = answer.sees_home
+        slot.sees_home, slot.node = answer.sees_home, answer.node
         if slot.run is not None:
             self._send(slot.run, slot)
 
@@ -346,6 +346,9 @@ class RayExecutor:
 
     def _end(self, slot: _Slot, result: TrialResult) -> None:
         assert slot.run is not None
+        if result.reason == FailureReason.OOM:  # a slot knows of no others
+            beside = any(one.run and one.node == slot.node for one in self._slots if one is not slot)
+            result = replace(result, is_transient=result.is_transient or beside)
         self._events.append(Ended(slot.run.job, replace(result, wall_seconds=slot.run.seconds)))
         slot.run = None
 
@@ -442,6 +445,7 @@ class _Slot:
         self.is_ready = False
         self.false_starts = 0  # actors before this one that were lost in its place, none of them ever ready
         self.sees_home = False
+        self.node = ""
         self.run: _Run | None = None
         self._asked: float | None = None
 

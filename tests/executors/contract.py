@@ -59,6 +59,8 @@ def make_build() -> Build:
             Path(config["path"]).write_text(str(os.getpid()))
         if mode == "raise":
             raise ValueError("no such layer")
+        if mode == "exhaust":
+            raise MemoryError
         if mode == "kill":
             os.kill(os.getpid(), 9)
         if mode == "die-once" and not Path(config["flag"]).exists():

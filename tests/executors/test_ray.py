@@ -22,6 +22,7 @@ from contract import (
     result_of,
     return_spec_name,
     wait_until,
+    wait_until_reported,
 )
 from executors.gpus import card, present
 
@@ -34,7 +35,7 @@ from automl.executors.ray_actors import RayExecutor
 from automl.executors.ray_cluster import connect
 from automl.executors.ray_request import RayRequest
 from automl.executors.ray_slot import SlotPlan
-from automl.records import TrialState
+from automl.records import FailureReason, TrialState
 
 MakeRay = Callable[[], RayExecutor]
 
@@ -87,6 +88,21 @@ class TestRayExecutor(ExecutorContract):
         events += wait_until(executor, lambda _: not executor.running)
         assert epochs_of(events) == [1, 2, 3, 4]
         assert result_of(events).state is TrialState.COMPLETE
+
+    @pytest.mark.parametrize("has_company", [True, False])
+    def test_a_trial_that_was_short_of_memory_beside_another_may_go_well_alone(
+        self, executor: RayExecutor, has_company: bool
+    ) -> None:
+        if has_company:
+            executor.submit(make_job(0, epochs=2))
+            wait_until_reported(executor)  # it waits for a decision
+        greedy = make_job(1, config={"batch_size": 1000, "mode": "exhaust"})
+        executor.submit(greedy)
+        result = result_of(wait_until(executor, lambda _: greedy not in executor.running), 1)
+        assert (result.reason, result.is_transient) == (FailureReason.OOM, has_company)
+        for job in executor.running:
+            executor.decide(job, CONTINUE)
+        wait_until(executor, lambda _: not executor.running)
 
     def test_a_stop_holds_where_the_actor_is_dead(self, executor: RayExecutor) -> None:
         job = make_job(epochs=4)
