@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from time import thread_time
 from typing import Literal
 
-from automl.executors.base import Ended, Event, Executor
+from automl.executors.base import Ended, Event, Executor, Reported
 from automl.finalist_plan import Slots, closing_seconds
 from automl.records import Decision, FailureReason, TrialRecord, TrialResult, TrialState
 from automl.study.study import Study
@@ -23,7 +23,9 @@ from automl.training.job import TrialJob
 _TICK_SECONDS = 0.25
 _NEWS_SECONDS = 0.25  # between two looks of tracker and progress at the study
 _NEWS_SHARE = 0.05  # of a processor that looks may take: a live table costs more as trials pile up
-_PAUSE_SECONDS = 3.0  # what running epochs are given to end when the driver is interrupted
+_PAUSE_SECONDS = 3.0  # what running trials are given at least to write a checkpoint when the driver is interrupted
+_PAUSE_EPOCHS = 2.5  # of the last one's length: the one under way, one that is trained ahead of the answer, the writing
+_LONGEST_PAUSE_SECONDS = 30.0  # about what a crash loses: a checkpoint is due as often
 GRACE_SECONDS = 5.0  # what a running epoch is given after the deadline before its worker is ended
 _TIMEOUT_GRACE_SECONDS = 2.0  # what an epoch is given to end after the trial's timeout before its worker is ended
 _SPEND_SECONDS = 5.0  # between two notes of the time spent: what a killed driver forgets at most
@@ -94,6 +96,7 @@ class Driver:
         self._started = started - study.record.elapsed_seconds
         self._stopped_by: dict[int, str] = {}  # by the job's seed: finalists share numbers
         self._spent: dict[int, float] = {}  # seconds that earlier epochs took, by the job's seed
+        self._epoch_seconds: dict[int, float] = {}  # of the last epoch, by the job's seed
         self._is_pausing = False
         self._news_due = self._spend_due = 0.0
 
@@ -180,8 +183,7 @@ class Driver:
             stopped = TrialResult(state=TrialState.PRUNED, reason="deadline")
             for job in self.executor.running:
                 self.executor.abandon(job, stopped)
-        for event in self.executor.wait(_TICK_SECONDS):
-            take_up(event)
+        self._pass_on(take_up)
         self._end_overdue()
 
     def spend(self) -> None:
@@ -211,6 +213,13 @@ class Driver:
         )
         self._news_due = now + max(_NEWS_SECONDS, (thread_time() - begun) / _NEWS_SHARE)
 
+    def _pass_on(self, take_up: TakeUp) -> None:
+        """Wait for events a moment and pass them on."""
+        for event in self.executor.wait(_TICK_SECONDS):
+            if isinstance(event, Reported):
+                self._epoch_seconds[event.job.seed] = event.report.seconds
+            take_up(event)
+
     @property
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
@@ -235,9 +244,17 @@ class Driver:
         return replace(ended, state=TrialState.FAILED, reason=FailureReason.TIMEOUT.value, message=message)
 
     def _pause(self, take_up: TakeUp) -> None:
-        """Let what is running write a checkpoint at its epoch's end; longer epochs are not waited for."""
+        """Let what is running write a checkpoint at an epoch's end; what takes much longer is not waited for."""
         self._is_pausing = True
-        deadline = time.monotonic() + _PAUSE_SECONDS
-        while self.executor.running and time.monotonic() < deadline:
-            for event in self.executor.wait(_TICK_SECONDS):
-                take_up(event)
+        if self.executor.running:
+            self.notes["pause"] = "interrupted: running trials write checkpoints first; a second Ctrl-C ends them"
+            self.tell_news(force=True)
+        began = time.monotonic()
+        while self.executor.running and time.monotonic() - began < self._pause_seconds:
+            self._pass_on(take_up)
+
+    @property
+    def _pause_seconds(self) -> float:
+        """What the running trials need to end an epoch, write a checkpoint and say so, by their last epochs."""
+        longest = max((self._epoch_seconds.get(job.seed, 0.0) for job in self.executor.running), default=0.0)
+        return min(_LONGEST_PAUSE_SECONDS, max(_PAUSE_SECONDS, _PAUSE_EPOCHS * longest))

@@ -71,6 +71,21 @@ def test_an_interruption_waits_a_few_seconds_for_what_does_not_report(drive: Dri
 
 
 @pytest.mark.parametrize(
+    ("epoch_seconds", "is_paused"), [(4.0, True), (11.0, True), (31.0, False)], ids=["slow", "slower", "too slow"]
+)
+def test_an_interruption_waits_for_the_epoch_under_way_and_the_next(
+    drive: Drive, epoch_seconds: float, is_paused: bool
+) -> None:
+    """A worker trains an epoch ahead of the answer, so that PAUSE takes effect after two; half a minute is enough."""
+    calls = iter(range(1000))
+    driver = drive(trials=2, epochs=9, script={"epoch_seconds": epoch_seconds})
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(is_interrupted=lambda: next(calls) == 1)
+    assert (not driver.executor.running) is is_paused
+    assert "checkpoint" in driver.seen[-1].note
+
+
+@pytest.mark.parametrize(
     ("failure", "state"),
     [
         (TrialResult(state=TrialState.FAILED, reason="nan", message="loss is nan"), TrialState.FAILED),
