@@ -16,7 +16,7 @@ import psutil
 from command import run_automl
 
 import automl as automl_package
-from automl.records import TrialState
+from automl.records import TrialRecord, TrialState
 
 _OPTIONS = ["--workers", "1", "--finalists", "0", "--no-mlflow", "--scheduler", "none", "--patience", "0"]
 
@@ -102,3 +102,57 @@ def test_a_second_signal_while_the_last_words_are_written_still_says_how_to_go_o
             assert driver.wait(30) == 130
     assert "Traceback" not in rest
     assert rest.splitlines()[-1] == "automl: interrupted: everything is kept; go on with: automl resume three"
+
+
+_SLOW_SPACE = """
+import time
+
+from automl import SearchSpace, input_layers, output_layers, training_parameters
+
+def build(config, spec):
+    import keras
+    import tensorflow as tf
+
+    class Resting(keras.layers.Layer):
+        def call(self, rows):
+            return tf.ensure_shape(tf.numpy_function(self.rest, [rows], tf.float32), rows.shape)
+
+        def rest(self, rows):
+            time.sleep(1.25)  # a step of training, and one of validation
+            return rows
+
+    inputs, x = input_layers(spec)
+    return keras.Model(inputs, output_layers(Resting()(x), spec))
+
+space = SearchSpace("resting", [*training_parameters(batch_size=256)], build)
+"""
+
+
+def _only_trial(folder: Path) -> TrialRecord | None:
+    trials = automl_package.load_result("four", home=folder / "home").trials
+    return trials[0] if trials else None
+
+
+def test_one_ctrl_c_waits_for_the_checkpoints_of_long_epochs(tmp_path: Path) -> None:
+    (tmp_path / "resting.py").write_text(_SLOW_SPACE)
+    options = [*_OPTIONS, "--trials", "1", "--epochs", "5"]
+    search = ["search", "iris", "--space", str(tmp_path / "resting.py:space"), "--name", "four", *options]
+    with _driving(tmp_path, *search, until="four: searching") as driver:
+        while (running := _only_trial(tmp_path)) is None or not running.epochs:
+            assert driver.poll() is None
+            time.sleep(0.2)
+        driver.send_signal(signal.SIGINT)
+        assert driver.stderr is not None
+        rest = driver.stderr.read()
+        assert driver.wait(30) == 130
+    assert "running trials write checkpoints first" in rest
+    paused = _only_trial(tmp_path)
+    assert paused is not None
+    assert 1 < len(paused.epochs) < 5
+    assert list((tmp_path / "home" / "studies" / "four" / "checkpoints").glob("*/*.npz"))
+    ran = run_automl(["resume", "four"], cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    ended = _only_trial(tmp_path)
+    assert ended is not None
+    assert ended.state is TrialState.COMPLETE
+    assert ended.epochs[: len(paused.epochs)] == paused.epochs  # with their seconds: they were not trained again
