@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 from command import run_automl
+from shared_memory import shared_memory_of
 
 import automl as automl_package
 from automl.records import TrialRecord, TrialState
@@ -55,9 +56,11 @@ def test_a_killed_driver_leaves_no_worker_and_its_study_to_the_next(tmp_path: Pa
         assert (refused.code, refused.err.count("\n")) == (2, 1)
         assert f"is being searched by process {driver.pid}" in refused.err
         workers = _workers(driver)
+        shared = shared_memory_of([psutil.Process(driver.pid), *workers])
         driver.kill()
         _, alive = psutil.wait_procs(workers, timeout=60)
         assert not alive
+        assert not [path for path in shared if path.exists()]
     before = [one for one in automl_package.load_result("one", home=tmp_path / "home").trials if one.state.is_final]
     ran = run_automl(["resume", "one"], cwd=tmp_path)
     assert ran.code == 0, ran.err

@@ -38,6 +38,7 @@ from contract import (
     wait_until,
 )
 from ray.cluster_utils import Cluster
+from shared_memory import shared_memory_of
 
 import automl
 from automl.data import prepare, raw_from_arrays
@@ -388,7 +389,7 @@ def _fetched(root: Path) -> Path:
 def test_a_killed_driver_leaves_nothing_on_the_cluster_and_its_study_goes_on(cluster: Cluster, tmp_path: Path) -> None:
     """The cluster lives on, so that nothing but Ray's and our own watching ends the actor and its worker."""
     raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()]
-    started = _killed_driver(tmp_path, cluster.address, raylets)
+    started, _ = _killed_driver(tmp_path, cluster.address, raylets)
     assert len(started) == 2
     _wait_until(lambda: not any(is_alive(pid) for pid in started))
     before = automl.load_result("killed", home=tmp_path)
@@ -401,9 +402,10 @@ def test_a_killed_driver_leaves_nothing_on_the_cluster_and_its_study_goes_on(clu
 
 
 def test_a_killed_driver_takes_its_own_ray_along(tmp_path: Path) -> None:
-    started = _killed_driver(tmp_path, None, [])
+    started, shared = _killed_driver(tmp_path, None, [])
     assert len(started) >= 2 + 2  # raylet and head too
     _wait_until(lambda: not any(is_alive(pid) for pid in started))
+    _wait_until(lambda: not any(path.exists() for path in shared))
 
 
 def test_the_next_ray_of_our_own_deletes_what_killed_drivers_left(
@@ -420,16 +422,18 @@ def test_the_next_ray_of_our_own_deletes_what_killed_drivers_left(
     alive_too.close()
 
 
-def _killed_driver(home: Path, address: str | None, raylets: list[int]) -> list[int]:
-    """Kill a search in the middle; return what ran for it, below itself or a cluster's nodes."""
+def _killed_driver(home: Path, address: str | None, raylets: list[int]) -> tuple[list[int], set[Path]]:
+    """Kill a search in the middle; return what ran for it, below itself or a cluster's nodes, and its shared memory."""
     script = home / "script.py"
     script.write_text(_SCRIPT.format(address=address, home=str(home)))
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == "two trials have ended\n"
         started = _slots_below([driver.pid, *raylets])
+        family = psutil.Process(driver.pid)
+        shared = shared_memory_of([family, *family.children(recursive=True)])
         driver.kill()
-    return started
+    return started, shared
 
 
 _SCRIPT = """
