@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 
 if TYPE_CHECKING:
     from scripted_search import Drive
+
+# A process that has started a Ray of its own asks for tokens from then on, of every cluster: so all of a test process's
+# have them, whichever test comes first. Ray reads it when it is imported.
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 @pytest.fixture

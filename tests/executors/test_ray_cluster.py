@@ -73,7 +73,6 @@ def cluster(roots: list[Path]) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # it kills actors where others fill this machine's memory
         cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **_OWN})
         try:
@@ -125,7 +124,7 @@ def test_an_address_that_does_not_answer_is_refused_soon(monkeypatch: pytest.Mon
 def nodeless(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a cluster whose only node has crashed."""
     folder = tempfile.mkdtemp(prefix="automl-test-", dir="/tmp")  # paths of sockets must be short
-    for name, value in {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}.items():
+    for name, value in {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0"}.items():
         monkeypatch.setenv(name, value)
     try:
         start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--port=0", "--num-cpus=1"]
