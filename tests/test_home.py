@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from file_sizes import largest_file
 
 from automl.errors import RequestError, UnknownNameError
 from automl.home import Home
@@ -61,19 +59,9 @@ def test_a_home_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-@contextmanager
-def _largest_file(size_bytes: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_stamp_that_does_not_fit_is_no_obstacle_once_there_is_room(tmp_path: Path) -> None:
     home = Home(tmp_path / "runs")
-    with _largest_file(5), pytest.raises(RequestError, match="cannot be written"):
+    with largest_file(5), pytest.raises(RequestError, match="cannot be written"):
         home.create()
     assert sorted(path.name for path in home.path.iterdir()) == ["datasets", "mlflow", "studies"]
     home.create()

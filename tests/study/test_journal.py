@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
 from asked_studies import SPACE, epoch, run
+from file_sizes import largest_file
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from automl.study.journal import DriverStorage, together
@@ -87,22 +86,12 @@ def test_a_line_that_is_being_written_is_read_later(path: Path) -> None:
     assert storage.get_study_user_attrs(study_id) == {"note": "long"}
 
 
-@contextmanager
-def _largest_file(size_bytes: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_write_that_does_not_fit_leaves_no_half_line(create: Callable[..., Study], folder: Path) -> None:
     study = create(sampler="random")
     trial = study.ask()
     journal = folder / JOURNAL_NAME
     before = journal.read_bytes()
-    with _largest_file(len(before) + 20), pytest.raises(OSError, match="journal"):
+    with largest_file(len(before) + 20), pytest.raises(OSError, match="journal"):
         study.report(trial.number, epoch(1, 0.5))
     assert journal.read_bytes() == before
     study.spend(7.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 from asked_studies import FINITE, SPACE, epoch, run
+from file_sizes import largest_file
 
 from automl.errors import RequestError
 from automl.objective import Objective
@@ -55,13 +55,9 @@ def test_an_epoch_that_a_full_disk_does_not_take_is_not_known(create: Create, fo
     number = _ask(study).number
     study.report(number, epoch(1, 0.5))
     before = study.record.trials
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "journal.log").stat().st_size, limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            study.report(number, epoch(2, 0.8))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    full = largest_file((folder / "journal.log").stat().st_size)
+    with full, pytest.raises(OSError, match="File too large"):
+        study.report(number, epoch(2, 0.8))
     assert study.record.trials == before
 
 
