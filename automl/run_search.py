@@ -311,7 +311,7 @@ def resume(
         try:
             runner.start()  # workers import Keras while the data is looked at
             prepared = _prepare_again(study, stored.origin, place)
-            chosen = space or _find_again(study, stored.origin)
+            chosen = _with_policy(space or _find_again(study, stored.origin), stored.origin.get("dtype_policy"))
             opened = _study_class(storage).open(folder, storage=storage, space=chosen)
             opened.revise(**revised)
             runner.prepare(prepared.folder, chosen.build)
@@ -358,7 +358,7 @@ def _find_again(study: str, origin: Mapping[str, Any]) -> SearchSpace:
         raise RequestError(f"the space of study {study!r} lives in Python only: automl.resume({study!r}, space=...)")
     ranges = origin["ranges"]
     settings = {key: tuple(value) if key in ranges else value for key, value in origin["narrow"].items()}
-    return _with_policy(find_space(origin["space_source"]).narrow(settings), origin.get("dtype_policy"))
+    return find_space(origin["space_source"]).narrow(settings)
 
 
 def _with_policy(space: SearchSpace, dtype_policy: str | None) -> SearchSpace:

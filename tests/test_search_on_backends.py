@@ -53,11 +53,12 @@ def test_a_search_from_first_trial_to_prediction(backend: str, tmp_path: Path) -
     assert resumed.record.settings["backend"] == backend
 
 
-def test_a_search_in_mixed_precision_is_resumed_and_exported_so(tmp_path: Path) -> None:
+def test_a_search_in_mixed_precision_is_resumed_so(tmp_path: Path) -> None:
     budget: dict[str, Any] = {"trials": 1, "epochs": 2, "workers": 1, "finalists": 1, "refit": False, "mlflow": False}
     automl.search("iris", "linear", dtype_policy="mixed_bfloat16", name="mixed", home=tmp_path / "home", **budget)
-    result = automl.resume("mixed", trials=2, home=tmp_path / "home")
-    assert [trial.config["dtype_policy"] for trial in result.trials] == ["mixed_bfloat16"] * 2
+    automl.resume("mixed", trials=2, home=tmp_path / "home")
+    result = automl.resume("mixed", space=automl.find_space("linear"), trials=3, home=tmp_path / "home")
+    assert [trial.config["dtype_policy"] for trial in result.trials] == ["mixed_bfloat16"] * 3
     predicted = result.predict([[5.1, 3.5, 1.4, 0.2]]).iloc[0]
     assert predicted.iloc[1:].astype(float).sum() == pytest.approx(1.0, abs=1e-5)  # of single precision again
 
