@@ -8,11 +8,10 @@ from typing import Any
 
 from automl.records import TrialRecord, TrialState
 from automl.study_record import StudyRecord
+from automl.tracking.mlflow_values import EPOCH_MARK
 
 EXACT = 1e-6
 """What an epoch's metrics may differ by where it was trained twice, once more from a checkpoint."""
-
-_SECONDS = "epoch_seconds"  # of an epoch that was trained twice MLflow has the first time, the study the second
 
 _Key = tuple[str, int, int]  # kind, trial, seed
 
@@ -66,7 +65,8 @@ def _differing_keys(theirs: Counter[_Key], ours: Mapping[_Key, TrialRecord], *, 
 
 def _compare_epochs(client: Any, run_id: str, trial: TrialRecord, *, is_whole: bool) -> tuple[int, list[str]]:
     differences, known = [], []
-    for name in [*(trial.epochs[0].metrics if trial.epochs else ()), _SECONDS]:
+    # By its steps only: of an epoch that was trained twice MLflow has the first time, the study the second.
+    for name in [*(trial.epochs[0].metrics if trial.epochs else ()), EPOCH_MARK]:
         theirs = sorted((point.step, point.value) for point in client.get_metric_history(run_id, name))
         ours = [(one.epoch, one.metrics.get(name)) for one in trial.epochs]
         if not _is_part(theirs, ours) or (is_whole and len(theirs) < len(ours)):

@@ -25,7 +25,7 @@ from automl.executors.base import Ended, Event, Reported, T
 from automl.executors.carried_files import CarriedFiles, collect_files, place_files
 from automl.executors.local import prepare_message
 from automl.executors.messages import Prepare
-from automl.executors.ray_cluster import Cluster, available, connect, put_folder, users_modules_by_value
+from automl.executors.ray_cluster import Cluster, available, connect, in_one_line, put_folder, users_modules_by_value
 from automl.executors.ray_request import RayRequest, words
 from automl.executors.ray_slot import (
     FolderRefs,
@@ -251,7 +251,7 @@ class RayExecutor:
         except (TypeError, ValueError) as error:
             if not environment:
                 raise
-            raise RequestError(f"--runtime-env: {' '.join(str(error).split())[:500]}") from error
+            raise RequestError(f"--runtime-env: {in_one_line(error)}") from error
 
     def _caller(self) -> _Slot:
         """Return a free slot of a machine that sees the driver's files; one is opened beside the others if need be."""
@@ -369,7 +369,7 @@ class RayExecutor:
         if all(one.false_starts > _FALSE_STARTS for one in self._slots):
             raise SurroundingsError(
                 f"the Ray cluster ends every worker before it is ready, {false_starts} one after the other "
-                f"({_why_lost(error)})"
+                f"({in_one_line(error)})"
             )
         run, slot.run = slot.run, None
         if run is None:
@@ -493,11 +493,6 @@ def _own_error(error: RayTaskError) -> AutomlError | OSError:
     if isinstance(cause, OSError) and disk_error(cause) is not None:
         return cause
     return SurroundingsError(f"an actor on the Ray cluster failed: {_first_line(cause or error)}")
-
-
-def _why_lost(error: RayError) -> str:
-    """Return what Ray says of an actor's end in one line."""
-    return " ".join(str(error).split())[:500]
 
 
 def _first_line(error: BaseException) -> str:

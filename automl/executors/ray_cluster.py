@@ -116,6 +116,11 @@ def available() -> str:
     return words(_counted(free))
 
 
+def in_one_line(error: BaseException) -> str:
+    """Return what Ray says in an error of many lines."""
+    return " ".join(str(error).split())[:500]
+
+
 def put_folder(folder: Path) -> FolderRefs:
     """Put the files of a folder into the object store, from where each node fetches them once."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -204,7 +209,7 @@ def _init(request: RayRequest, options: Mapping[str, Any], environment: Mapping[
 
 
 def _why_not(request: RayRequest, error: Exception) -> str:
-    reason, address = " ".join(str(error).split())[:500], request.address
+    reason, address = in_one_line(error), request.address
     if request.runtime_env and isinstance(error, ValueError | TypeError | RuntimeEnvSetupError):
         return f"--runtime-env: {reason}"
     if address is None:

@@ -51,7 +51,7 @@ from automl.executors.ray_actors import RayExecutor
 from automl.executors.ray_cluster import connect, make_ray_folder, users_modules_by_value
 from automl.executors.ray_request import RayRequest
 from automl.executors.ray_slot import SlotExecutor, SlotPlan
-from automl.records import Config, TrialRecord, TrialState
+from automl.records import Config, TrialRecord, TrialResult, TrialState
 from automl.search_space import Build, SearchSpace
 
 _STORE_BYTES = 100 * 2**20
@@ -207,13 +207,7 @@ def test_modules_of_a_local_folder_travel_by_the_runtime_env(
         return keras.Model(inputs, keras.layers.Dense(spec.output.units, activation=activation)(inputs))
 
     request = RayRequest(address=cluster.address, workers=1, runtime_env={"py_modules": [str(package)]})
-    executor = RayExecutor(request, log_path=log_path)
-    try:
-        executor.start()
-        executor.prepare(prepared_folder, build)
-        result = result_of(finish(executor, make_job()))
-    finally:
-        executor.close()
+    result = _result_of_one(RayExecutor(request, log_path=log_path), prepared_folder, build)
     assert (result.state, result.message) == (TrialState.COMPLETE, "")
 
 
@@ -329,13 +323,7 @@ def test_a_module_that_a_builder_imports_late_is_told_where_it_is_missing(
         return importlib.import_module("beside_the_space").build(config, spec)
 
     request = RayRequest(address=cluster.address, workers=1, resources=_EDGE)
-    executor = RayExecutor(request, log_path=log_path, shares_files=False)
-    try:
-        executor.start()
-        executor.prepare(prepared_folder, build)
-        result = result_of(finish(executor, make_job()))
-    finally:
-        executor.close()
+    result = _result_of_one(RayExecutor(request, log_path=log_path, shares_files=False), prepared_folder, build)
     assert (result.state, result.reason) == (TrialState.FAILED, "invalid_model")
     node = os.uname().nodename
     told = f"No module named 'beside_the_space' on node {node}, which does not have the driver's files: list it in py_"
@@ -377,6 +365,16 @@ def test_a_placed_worker_may_take_its_time(
         for root in roots:
             for folder in root.glob("automl-datasets-*"):
                 shutil.rmtree(folder)
+
+
+def _result_of_one(executor: RayExecutor, prepared_folder: Path, build: Build) -> TrialResult:
+    """Run one trial in an executor of its own."""
+    try:
+        executor.start()
+        executor.prepare(prepared_folder, build)
+        return result_of(finish(executor, make_job()))
+    finally:
+        executor.close()
 
 
 def _fetched(root: Path) -> Path:
