@@ -237,7 +237,8 @@ class Driver:
             if self._overdue_seconds(job) > _TIMEOUT_GRACE_SECONDS:
                 ended = TrialResult(state=TrialState.PRUNED)
                 # What was told to stop before has ended by that, whatever it has been doing since.
-                self.executor.abandon(job, ended if job.seed in self._stopped_by else self._timed_out(ended))
+                is_late = self._stopped_by.get(job.seed, FailureReason.TIMEOUT) == FailureReason.TIMEOUT
+                self.executor.abandon(job, self._timed_out(ended) if is_late else ended)
 
     def _timed_out(self, ended: TrialResult) -> TrialResult:
         message = f"it took longer than --trial-timeout allows: {self.study.settings.trial_timeout_seconds:g} s"

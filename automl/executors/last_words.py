@@ -1,7 +1,8 @@
-"""What a process that died said last."""
+"""What a process that died said last, and where one was that hangs."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 _LENGTH = 200
@@ -9,6 +10,10 @@ _LINES = 6
 _TAIL_BYTES = 2**16
 _FATAL = "Fatal Python error"
 _CULPRIT = "Current thread"
+_THREAD = re.compile(r"^(?=(?:Current thread|Thread) 0x)", re.MULTILINE)
+_IDENTITY = re.compile(r" 0x\w+")
+_THREADS = 3  # the one that was asked, and those next to it: where a backend or a user's `fit` calls the user's code
+_WATCH = " in _end_with_driver"  # the worker's own thread
 
 
 def last_words(log: bytes) -> str:
@@ -22,23 +27,43 @@ def last_words(log: bytes) -> str:
     return lines[-1].strip()[:_LENGTH] if lines else "none"
 
 
-def dying_words(log: bytes) -> list[str]:
-    r"""Return the few lines of what a process has printed that say best why it died; none where it printed nothing.
-
-    They are the last ones, or the innermost calls where faulthandler wrote down where the process was.
+def crash_words(stacks: bytes) -> list[str]:
+    r"""Return what a process died of and the innermost calls of the thread that did it, as faulthandler wrote it down.
 
     Example:
-        >>> dying_words(b"\n".join(b"line %d" % number for number in range(9)))[0]
-        'line 3'
-        >>> dying_words(b"hello\nFatal Python error: Aborted\n\nCurrent thread 0x1:\n  File x.py, line 2 in f\n")
+        >>> crash_words(b"Fatal Python error: Aborted\n\nThread 0x2:\n\nCurrent thread 0x1:\n  File x.py, line 2 in f\n")
         ['Fatal Python error: Aborted', 'File x.py, line 2 in f']
+        >>> crash_words(b"")
+        []
     """
-    lines = [line.strip()[:_LENGTH] for line in log.decode("utf-8", "replace").splitlines() if line.strip()]
+    lines = _lines(stacks)
     fatal = max((at for at, line in enumerate(lines) if line.startswith(_FATAL)), default=None)
     if fatal is None:
-        return lines[-_LINES:]
+        return []
     culprit = next((at for at, line in enumerate(lines) if at > fatal and line.startswith(_CULPRIT)), fatal)
     return [lines[fatal], *lines[culprit + 1 : culprit + _LINES]]
+
+
+def hang_words(stacks: bytes) -> list[str]:
+    r"""Return the innermost calls of the threads of a process that hangs, as faulthandler wrote them down.
+
+    Example:
+        >>> hang_words(b"Current thread 0x1 (most recent call first):\n  File x.py, line 2 in f\n")
+        ['Current thread (most recent call first):', 'File x.py, line 2 in f']
+    """
+    threads = _THREAD.split(stacks.decode("utf-8", "replace"))[1:]
+    busy = [_IDENTITY.sub("", thread, count=1) for thread in threads if _WATCH not in thread]
+    return [line for thread in busy[-_THREADS:] for line in _lines(thread.encode())[:_LINES]]
+
+
+def final_lines(log: bytes) -> list[str]:
+    r"""Return the last few lines of a log.
+
+    Example:
+        >>> final_lines(b"\n".join(b"line %d" % number for number in range(9)))[0]
+        'line 3'
+    """
+    return _lines(log)[-_LINES:]
 
 
 def printed_since(path: Path, start: int) -> bytes:
@@ -50,3 +75,7 @@ def printed_since(path: Path, start: int) -> bytes:
             return log.read(_TAIL_BYTES)
     except OSError:
         return b""
+
+
+def _lines(text: bytes) -> list[str]:
+    return [line.strip()[:_LENGTH] for line in text.decode("utf-8", "replace").splitlines() if line.strip()]

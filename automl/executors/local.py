@@ -25,10 +25,11 @@ from automl.errors import SpaceError, SurroundingsError
 from automl.executors.backends import TENSORFLOW, backend_environment
 from automl.executors.base import Ended, Event, Reported, T
 from automl.executors.devices import Slot, merge_slots
-from automl.executors.last_words import dying_words, last_words, printed_since
+from automl.executors.last_words import crash_words, final_lines, hang_words, last_words, printed_since
 from automl.executors.memory import MemoryWatch, WorkerMemory
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
 from automl.executors.process_group import end, kill_group, reap
+from automl.executors.stack_file import StackFile
 from automl.records import Decision, FailureReason, TrialResult, TrialState
 from automl.search_space import Build
 from automl.training.job import TrialJob
@@ -165,9 +166,12 @@ class LocalExecutor:
                 worker.send(Decide(worker.reported_epoch, decision))
 
     def abandon(self, job: TrialJob, result: TrialResult) -> None:
-        """End a job at once by ending its worker; an `Ended` with `result` follows."""
+        """End a job at once by ending its worker; an `Ended` with `result` follows, which says where one hung."""
         for worker in self._workers:
             if worker.job is job:
+                if result.reason == FailureReason.TIMEOUT and worker.ready:
+                    said = hang_words(self._kept(worker.ask_stacks()))
+                    result = replace(result, message="\n".join([*said, result.message]))
                 worker.kill()
                 self._abandoned.append(worker.ended(result))
                 self._replace(worker)
@@ -216,6 +220,7 @@ class LocalExecutor:
                 message = worker.connection.recv()
             except (EOFError, ConnectionResetError):
                 cause = _described(worker.exit_code())
+                self._kept(worker.stacks.read())
                 self._replace(worker)
                 raise SurroundingsError(
                     f"a worker died ({cause}; its last words: {self._last_words}); see: automl doctor"
@@ -279,8 +284,9 @@ class LocalExecutor:
 
     def _lost(self, worker: _Worker) -> list[Event]:
         self._lost_start(worker)
+        events: list[Event] = [worker.ended(self._death(worker))] if worker.job is not None else []
         self._replace(worker)
-        return [worker.ended(self._death(worker))] if worker.job is not None else []
+        return events
 
     def _death(self, worker: _Worker) -> TrialResult:
         """Say how the trial of a worker that has died ended."""
@@ -289,7 +295,7 @@ class LocalExecutor:
         code = worker.exit_code()
         if code == -signal.SIGKILL and self._watch.has_run_out(worker.memory):
             return self._out_of_memory(worker, "was killed")
-        said = dying_words(printed_since(self._log_path, worker.log_bytes))  # by other workers too, should they print
+        said = crash_words(self._kept(worker.stacks.read())) or self._printed(worker)
         died = f"the worker died ({_described(code)}); its last words are in {self._log_path}"
         return TrialResult(
             state=TrialState.FAILED,
@@ -297,6 +303,17 @@ class LocalExecutor:
             message="\n".join([*said, died]),  # its last line is the headline
             is_transient=True,
         )
+
+    def _printed(self, worker: _Worker) -> list[str]:
+        """Return what the log has got last since a worker began its job, and say that others write there too."""
+        lines = final_lines(printed_since(self._log_path, worker.log_bytes))
+        return [f"printed last in {self._log_path.name}, by this worker or another:", *lines] if lines else []
+
+    def _kept(self, stacks: bytes) -> bytes:
+        """Write into the log what only a file without a name has; the trial gets no more than a few lines of it."""
+        with contextlib.suppress(OSError), self._log_path.open("ab") as log:  # what has no room there matters less
+            log.write(stacks)
+        return stacks
 
     def _end_largest(self) -> None:
         """End the worker, if any, that would leave the machine without memory."""
@@ -356,19 +373,15 @@ class _Worker:
         self.reported_epoch = 0
         self.log_bytes = 0  # what the log had before its job
         self._began: float | None = None  # when it took up its job
+        self.stacks = StackFile()
         ours, theirs = socket.socketpair()
         with theirs, log_path.open("ab") as log:
-            command = [
-                sys.executable,
-                "-m",
-                "automl.executors.worker",
-                str(theirs.fileno()),
-                str(slot.threads),
-            ]
+            inherited = [theirs.fileno(), self.stacks.descriptor]
+            command = [sys.executable, "-m", "automl.executors.worker", *map(str, [*inherited, slot.threads])]
             self.process = subprocess.Popen(
                 command,
                 env={**os.environ, **QUIET, **environment},
-                pass_fds=[theirs.fileno()],
+                pass_fds=inherited,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -384,6 +397,7 @@ class _Worker:
     def begin(self, job: TrialJob, log_bytes: int) -> None:
         self.job, self.is_stopped, self.log_bytes = job, False, log_bytes
         self._began = time.monotonic() if self.ready else None
+        self.stacks.clear()
         self.send(RunTrial(job))
 
     def become_ready(self, held_bytes: int) -> None:
@@ -401,21 +415,29 @@ class _Worker:
     def training_seconds(self) -> float:
         return 0.0 if self.job is None or self._began is None else time.monotonic() - self._began
 
+    def ask_stacks(self) -> bytes:
+        """Return where its threads are, as far as it can still tell."""
+        return self.stacks.ask(self.process.pid) if self.process.returncode is None else b""
+
     def kill(self) -> None:
         """End it at once, with all that a user's code has started in it; the exit code is seen to later."""
         if self.process.returncode is None:  # else its id may be another's by now
             kill_group(self.process.pid)
 
     def end(self, deadline: float) -> None:
-        self.connection.close()
+        self._let_go()
         if reap(self.process, max(0.1, deadline - time.monotonic())) is None:
             end(self.process)
 
     def is_gone(self) -> bool:
         if reap(self.process, 0.0) is None:
             return False
-        self.connection.close()
+        self._let_go()
         return True
+
+    def _let_go(self) -> None:
+        self.connection.close()
+        self.stacks.close()
 
     def exit_code(self) -> int:
         """Return how it ended, once its end of the pipe is closed: by a signal where that is negative."""

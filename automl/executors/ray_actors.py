@@ -333,7 +333,7 @@ class RayExecutor:
         if files is not None:
             place_files(run.job, files)
         if isinstance(event, Ended):
-            self._end(slot, run.ending or event.result)
+            self._end(slot, run.ended_as(event.result))
         elif run.ending is not None:
             slot.ask("go_on")  # it is being ended
         elif event.report.epoch < run.reported_epoch:
@@ -422,6 +422,11 @@ class _Run:
     moves: int = 0
     ending: TrialResult | None = None  # what it ends with, whatever its slot says
     began: float | None = None  # `time.monotonic()` when a worker was given it first
+
+    def ended_as(self, result: TrialResult) -> TrialResult:
+        """Return how it ended of which its slot says this: where both mean the same, the slot knows more."""
+        ending = self.ending or result
+        return result if (result.state, result.reason) == (ending.state, ending.reason) else ending
 
     @property
     def seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""A worker process: `python -m automl.executors.worker FILE_DESCRIPTOR THREADS`.
+"""A worker process: `python -m automl.executors.worker PIPE STACKS THREADS`, two file descriptors and a number.
 
 Started once with its environment set, it imports keras, says that it is ready, and then trains trial after trial. It
 ends when told to, or when the driver's end of the pipe closes, however the driver died and whatever hangs here.
@@ -9,7 +9,6 @@ be STOP, that epoch is dropped and never reported. What is reported is the same 
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import importlib
 import os
@@ -35,6 +34,7 @@ from automl.errors import AutomlError, SurroundingsError, disk_error
 from automl.executors.backends import GPU_MEMORY
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
 from automl.executors.process_group import kill_group
+from automl.executors.stack_file import write_stacks_to
 from automl.memory import held_bytes
 from automl.records import Config, Decision, TrialResult, TrialState
 from automl.search_space import Build
@@ -52,8 +52,9 @@ def main() -> None:
     """Serve the driver at the other end of the inherited pipe."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they are the driver's, which ends its workers in order
         signal.signal(number, signal.SIG_IGN)
-    faulthandler.enable()  # a crash leaves in the log where it was
-    connection, threads = Connection(int(sys.argv[1])), int(sys.argv[2])
+    pipe, stacks, threads = map(int, sys.argv[1:])
+    write_stacks_to(stacks)
+    connection = Connection(pipe)
     Thread(target=_end_with_driver, args=(connection.fileno(),), daemon=True).start()
     with suppress(OSError):  # should memory run out in an instant, the kernel's choice is a worker, not the driver
         Path("/proc/self/oom_score_adj").write_text(_KILLED_FIRST)

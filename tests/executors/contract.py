@@ -35,6 +35,7 @@ from automl.training.job import TrialJob
 
 CONTINUE, STOP, PAUSE = Decision.CONTINUE, Decision.STOP, Decision.PAUSE
 DEADLINE = TrialResult(state=TrialState.PRUNED, reason="deadline")
+TIMEOUT = TrialResult(state=TrialState.FAILED, reason="timeout", message="it took too long")
 _PATIENCE_SECONDS = 60.0  # a hang, not a measure of speed
 _SIGKILL = 9
 
@@ -51,6 +52,19 @@ def make_build() -> Build:
         from pathlib import Path
 
         import keras
+
+        def hang(mode: str) -> None:
+            import ctypes
+            import threading
+            import time
+
+            if mode == "sleep-in-c":  # without letting go of the interpreter
+                ctypes.PyDLL(None).sleep(600)
+            if mode == "sleep-in-thread":
+                thread = threading.Thread(target=hang, args=["sleep"])
+                thread.start()
+                thread.join()
+            time.sleep(600)
 
         if "sleeper" in config:  # what a user's code may start, and leave
             Path(config["sleeper"]).write_text(str(subprocess.Popen(["sleep", "600"]).pid))
@@ -79,6 +93,8 @@ def make_build() -> Build:
         if mode == "exit":
             print("nothing will do", flush=True)  # noqa: T201 - what a user's code may say
             os._exit(3)
+        if mode.startswith("sleep"):
+            hang(mode)
         if mode == "block":
             with open(config["fifo"]) as fifo:  # until somebody writes: nobody does
                 fifo.read()
@@ -309,6 +325,18 @@ class ExecutorContract:
         wait_until_dead(int((tmp_path / "sleeper").read_text()))
         executor.decide(job, CONTINUE)  # ignored
         assert result_of(finish(executor, make_job(1)), 1).state is TrialState.COMPLETE
+
+    def test_a_trial_that_hangs_says_where(self, executor: Executor, tmp_path: Path) -> None:
+        job = make_job(config=blocking(tmp_path))
+        executor.submit(job)
+        pid = pid_written_to(tmp_path / "fifo-path", executor)
+        executor.abandon(job, TIMEOUT)
+        result = result_of(wait_until(executor, lambda events: bool(events)))
+        assert (result.state, result.reason) == (TrialState.FAILED, "timeout")
+        *said, headline = result.message.splitlines()
+        assert headline == TIMEOUT.message
+        assert said[1].endswith("in build")
+        wait_until_dead(pid)
 
     def test_call_returns_what_the_function_returns(self, executor: Executor) -> None:
         name, pid = executor.call(return_spec_name, suffix="!")

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from contract import (
     DEADLINE,
+    TIMEOUT,
     ExecutorContract,
     blocking,
     epochs_of,
@@ -100,7 +101,48 @@ class TestLocalExecutor(ExecutorContract):
         assert (result.reason, result.is_transient) == ("crashed", True)
         *said, headline = result.message.splitlines()
         assert "exit code 3" in headline
+        assert said[0] == "printed last in workers.log, by this worker or another:"
         assert said[-1] == "nothing will do"
+
+    @pytest.mark.parametrize("mode", ["sleep", "sleep-in-c", "sleep-in-thread"])
+    def test_a_trial_that_hangs_says_where_whatever_it_hangs_in(
+        self, executor: LocalExecutor, tmp_path: Path, mode: str, log_path: Path
+    ) -> None:
+        job = make_job(config={**blocking(tmp_path), "mode": mode})
+        executor.submit(job)
+        pid_written_to(tmp_path / "fifo-path", executor)
+        time.sleep(0.2)  # from there to where it hangs
+        executor.abandon(job, TIMEOUT)
+        *said, _ = result_of(wait_until(executor, bool)).message.splitlines()
+        assert any(line.endswith("in hang") for line in said)
+        assert not any("_end_with_driver" in line for line in said)
+        assert "in hang" in log_path.read_text()
+
+    def test_a_trial_that_was_stopped_says_nothing_and_is_not_waited_for(
+        self, executor: LocalExecutor, tmp_path: Path
+    ) -> None:
+        job = make_job(config=blocking(tmp_path))
+        executor.submit(job)
+        os.kill(pid_written_to(tmp_path / "fifo-path", executor), signal.SIGSTOP)
+        began = time.monotonic()
+        executor.abandon(job, TIMEOUT)
+        assert time.monotonic() - began < 5
+        assert result_of(wait_until(executor, bool)).message == TIMEOUT.message
+
+    def test_what_other_workers_say_is_no_crash_of_this_one(self, executor: LocalExecutor, tmp_path: Path) -> None:
+        """All write to one log; what faulthandler writes is each one's own."""
+        (tmp_path / "one").mkdir()
+        one, other = make_job(0, config=blocking(tmp_path / "one")), make_job(1, config=blocking(tmp_path))
+        executor.submit(one)
+        executor.submit(other)
+        died = pid_written_to(tmp_path / "one" / "fifo-path", executor)
+        killed = pid_written_to(tmp_path / "fifo-path", executor)
+        os.kill(died, signal.SIGSEGV)
+        wait_until(executor, lambda _: len(executor.running) == 1)
+        os.kill(killed, signal.SIGKILL)
+        result = result_of(wait_until(executor, lambda _: not executor.running), 1)
+        assert "SIGKILL" in result.message.splitlines()[-1]
+        assert result.message.splitlines()[0] == "printed last in workers.log, by this worker or another:"
 
     def test_dead_workers_do_not_pile_up(self, executor: LocalExecutor) -> None:
         job = make_job()
