@@ -30,6 +30,7 @@ from benchmarks.mlflow_agreement import EXACT, compare
 STUDY = "faulted"
 _EPOCHS = 8
 _OWN_FAULTS = {3, 7, 11, 15}  # tickets, of twenty
+_HANGS = 11  # one of them
 _TIMEOUT_SECONDS = 6
 _END_SECONDS = 60.0  # what a driver that was told to end is given
 _ORPHAN_SECONDS = 15.0  # what workers of a dead driver are given to notice
@@ -67,13 +68,17 @@ def build(config, spec):
     if ticket == 7:
         allocate_too_much()
     if ticket == 11:
-        time.sleep(3600)
+        hang()
     if ticket == 15:
         x = keras.layers.Rescaling(float("nan"))(x)
     for _ in range(3):
         x = keras.layers.Dense(config["units"], activation="relu")(x)
     x = keras.layers.Dropout(0.2)(x)
     return keras.Model(inputs, output_layers(x, spec))
+
+
+def hang():
+    time.sleep(3600)
 
 
 def allocate_too_much():
@@ -239,6 +244,9 @@ class FaultySearch:
         for number, before in self._known.items():
             self._check_kept(before, now.get(number))
         self.know(record.trials)
+        hung = [one for one in record.trials if one.reason == "timeout" and one.config["ticket"] % 20 == _HANGS]
+        if silent := [one.number for one in hung if " in hang\n" not in one.message]:
+            raise BrokenError(f"nothing says where trials {silent} hung")
         kept = {int(name) for path in self.checkpoints() if (name := path.parent.name).isdigit()}
         left = sorted(number for number in kept if number in now and now[number].state.is_final)
         if len(left) > self.deaths:  # a driver may die between a trial's end and deleting them; the study's end does

@@ -1,4 +1,4 @@
-"""Whether MLflow has what a study has: every metric of every epoch of every training, each once."""
+"""Whether MLflow has what a study has: every metric of every epoch of every training, each once, and why it failed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 from automl.records import TrialRecord, TrialState
 from automl.study_record import StudyRecord
-from automl.tracking.mlflow_values import EPOCH_MARK
+from automl.tracking.mlflow_values import EPOCH_MARK, state_tags
 
 EXACT = 1e-6
 """What an epoch's metrics may differ by where it was trained twice, once more from a checkpoint."""
+
+_MESSAGE = "automl.message"
 
 _Key = tuple[str, int, int]  # kind, trial, seed
 
@@ -40,6 +42,8 @@ def compare(record: StudyRecord, uri: str, *, is_whole: bool) -> tuple[int, list
         same, different = _compare_epochs(client, runs[key].info.run_id, ours[key], is_whole=is_whole)
         epochs += same
         differences += [f"{key}: {one}" for one in different]
+        if is_whole and runs[key].data.tags.get(_MESSAGE) != state_tags(ours[key]).get(_MESSAGE):
+            differences.append(f"{key}: MLflow does not have its message")
     return epochs, differences
 
 

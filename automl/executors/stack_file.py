@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 
 _ASKING = signal.SIGUSR1
-_ANSWER_SECONDS = 0.5  # a worker that was stopped never answers
+_ANSWER_SECONDS = 1.0  # a worker that was stopped never answers
 _POLL_SECONDS = 0.01
 _MOST_BYTES = 2**16
 _ANSWERING = b"Current thread"  # the one that took the signal; it stands among the others
