@@ -25,10 +25,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from automl.errors import DISK_FAILS, RequestError, SurroundingsError, UnknownNameError
+from automl.storage_url import storage_option
 
 _VERSION = 2
 STAMP = "automl.json"
 """The file that says of which version a home folder is."""
+PARTIAL_STAMP = f".{STAMP}-"
+"""How one is called while it is written."""
 _DAMAGE = (ValueError, KeyError, TypeError)  # what a stamp raises that was not wholly written
 _LOCK = "driver.lock"
 WORKER_LOG = ".workers-"
@@ -130,12 +133,15 @@ class Home:
             raise UnknownNameError("study", name, self.study_names(), also=f"in {self.path}")
         return self.studies / name
 
-    def join_study(self, name: str, *, stored: Collection[str]) -> None:
+    def join_study(self, name: str, *, stored: Collection[str]) -> bool:
         """Make the folder of a study that drivers of other homes have in a shared storage.
 
         Args:
             name: The study's name.
             stored: Names of every study in that storage.
+
+        Returns:
+            True where there was no such folder.
 
         Raises:
             UnknownNameError: There is none of that name.
@@ -143,12 +149,20 @@ class Home:
         if name not in stored:
             raise UnknownNameError("study", name, stored, also="in this storage")
         self.create()
-        (self.studies / name).mkdir(exist_ok=True)
+        return self._claim(name) is not None
 
-    def command(self, verb: str, name: str, storage: str | None = None) -> str:
-        """Return the command line that acts on a study of this home, such as `automl resume NAME --home DIR`."""
+    def leave_study(self, name: str) -> None:
+        """Take away the folder of a study that was joined in vain: no driver of this home has begun to search it."""
+        if any(path.is_dir() for path in self.study_folder(name).iterdir()):  # more than a lock and a log
+            return
+        with suppress(RequestError), self.driving(name):  # else another driver has come to it meanwhile
+            self.delete_study(name)
+            self.remove_unused()
+
+    def command(self, verb: str, name: str = "", storage: str | None = None) -> str:
+        """Return a command line that acts on this home or a study of it, such as `automl resume NAME --home DIR`."""
         home = "" if self.path == Home().path else f" --home {shlex.quote(str(self.path))}"
-        return f"automl {verb} {name}{home}" + (f" --storage {shlex.quote(storage)}" if storage else "")
+        return f"automl {verb} {name}".rstrip() + home + storage_option(storage)
 
     @contextmanager
     def driving(self, name: str, *, shared: bool = False) -> Iterator[None]:
@@ -225,7 +239,7 @@ class Home:
 
     def _write_stamp(self) -> None:
         """Write the version stamp, whole or not at all: the disk may be full, and others may read it meanwhile."""
-        partial = self.path / f".{STAMP}-{uuid.uuid4().hex}"
+        partial = self.path / f"{PARTIAL_STAMP}{uuid.uuid4().hex}"
         try:
             with partial.open("w", encoding="utf-8") as file:
                 file.write(json.dumps({"version": _VERSION}) + "\n")

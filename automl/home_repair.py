@@ -16,13 +16,13 @@ from automl.data.prepared import SPEC_FILE
 from automl.durable import is_whole_zip
 from automl.errors import AutomlError, RequestError, SurroundingsError
 from automl.finalist_plan import weights_path
-from automl.home import STAMP, WORKER_LOG, Home
+from automl.home import PARTIAL_STAMP, STAMP, WORKER_LOG, Home
 from automl.records import TrialState
+from automl.storage_url import shown_url
 from automl.study.storage import (
     JOURNAL_NAME,
     mend_torn_line,
     open_storage,
-    shown_url,
     sqlite_file,
     store_failures,
     stored_names,
@@ -67,7 +67,7 @@ def repair_home(home: Home) -> list[Finding]:
     home.create()
     for folder in sorted(home.studies.glob(".deleted-*")):
         findings += _looked_at(folder.name, _deletion(folder))
-    findings += _looked_at("logs of workers", _logs(home))
+    findings += _looked_at("leftovers", _leftovers(home))
     for folder in sorted(path for path in home.datasets.iterdir() if path.is_dir()):
         findings += _looked_at(f"datasets/{folder.name}", _dataset(folder))
     for name in home.study_names():
@@ -89,7 +89,7 @@ def check_storage(home: Home, url: str) -> tuple[int, list[Finding]]:
     """
     file = sqlite_file(url)
     if file is not None and not file.exists():
-        raise RequestError(f"--storage {url!r}: there is no file {file.absolute()}")  # SQLite would make it
+        raise RequestError(f"--storage {shown_url(url)!r}: there is no file {file.absolute()}")  # SQLite would make it
     with store_failures(f"--storage {shown_url(url)!r}", "once it is well, run it again"):
         open_storage(Path(), url)
     findings: list[Finding] = []
@@ -126,11 +126,16 @@ def _deletion(folder: Path) -> Iterator[Finding]:
     yield Finding(where=folder.name, meaning="a deletion that was interrupted", done="deleted")
 
 
-def _logs(home: Home) -> Iterator[Finding]:
-    for log in home.path.glob(f"{WORKER_LOG}*"):
-        if is_abandoned(log):
-            log.unlink()
-            yield Finding(where=log.name, meaning="the log of a search that was killed as it began", done="deleted")
+def _leftovers(home: Home) -> Iterator[Finding]:
+    meanings = {
+        WORKER_LOG: "the log of a search that was killed as it began",
+        PARTIAL_STAMP: "a stamp of a search that was killed as it wrote it",
+    }
+    for name, meaning in meanings.items():
+        for leftover in home.path.glob(f"{name}*"):
+            if is_abandoned(leftover):
+                leftover.unlink()
+                yield Finding(where=leftover.name, meaning=meaning, done="deleted")
 
 
 def _dataset(folder: Path) -> Iterator[Finding]:

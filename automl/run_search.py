@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -297,11 +298,7 @@ def resume(
         "trial_timeout_seconds": _seconds("trial-timeout", trial_timeout),
     }
     place = Home(home)
-    if storage is not None:
-        stored_in = stored_names(storage)
-        if is_shared(storage):
-            place.join_study(study, stored=stored_in)
-    with place.driving(study, shared=is_shared(storage)):
+    with _joined(place, study, storage):
         folder = place.study_folder(study)
         stored = Study.open(folder, storage=storage)
         wanted = _moved(stored.settings, workers, gpus_per_trial, executor, ray_address)
@@ -320,6 +317,20 @@ def resume(
             raise
         mlflow = bool(stored.origin["mlflow"])
         return run_study(opened, runner, place, started=started, mlflow=mlflow, progress=progress, storage=storage)
+
+
+@contextmanager
+def _joined(home: Home, study: str, storage: str | None) -> Iterator[None]:
+    """Hold a study that is to be resumed; its folder, where it is new, goes again if nothing comes of that."""
+    stored = stored_names(storage) if storage is not None else []
+    is_new = is_shared(storage) and home.join_study(study, stored=stored)
+    try:
+        with home.driving(study, shared=is_shared(storage)):
+            yield
+    except BaseException:
+        if is_new:
+            home.leave_study(study)
+        raise
 
 
 def _study_class(storage: str | None) -> type[Study]:

@@ -190,6 +190,17 @@ def test_a_command_names_home_and_storage(tmp_path: Path, monkeypatch: pytest.Mo
     assert other == f"automl resume one --home '{tmp_path / 'a b'}' --storage sqlite:///x.db"
 
 
+def test_a_command_shows_no_password_and_works_where_the_environment_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOML_HOME", str(tmp_path))
+    url = "postgresql://me:secret@host/studies"
+    assert Home().command("resume", "one", url) == "automl resume one --storage 'postgresql://me:***@host/studies'"
+    monkeypatch.setenv("AUTOML_STORAGE", url)
+    assert Home().command("resume", "one", url) == "automl resume one"
+    assert Home().command("resume", "one", "sqlite:///x.db") == "automl resume one --storage sqlite:///x.db"
+
+
 def test_drivers_that_share_a_study_hold_it_together_against_others(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.join_study("shared", stored=["shared"])
@@ -206,3 +217,19 @@ def test_a_study_that_no_driver_has_cannot_be_joined(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"did you mean 'shared'\?.* in this storage"):
         Home(tmp_path / "new").join_study("shard", stored=["shared"])
     assert not (tmp_path / "new").exists()
+
+
+def test_a_study_that_was_joined_in_vain_leaves_nothing(tmp_path: Path) -> None:
+    home = Home(tmp_path / "new")
+    assert home.join_study("shared", stored=["shared"])
+    assert not home.join_study("shared", stored=["shared"])
+    with home.driving("shared", shared=True):
+        home.leave_study("shared")
+    assert home.study_names() == ["shared"]  # another driver has come to it
+    begun = home.study_folder("shared") / "drivers"
+    begun.mkdir()
+    home.leave_study("shared")
+    assert begun.exists()
+    begun.rmdir()
+    home.leave_study("shared")
+    assert not home.path.exists()

@@ -17,7 +17,7 @@ import pytest
 from automl.data import PreparedDataset, load
 from automl.data.prepare import prepare
 from automl.errors import RequestError, SurroundingsError
-from automl.home import Home
+from automl.home import PARTIAL_STAMP, Home
 from automl.home_repair import Finding, check_storage, repair_home
 from automl.objective import Objective
 from automl.parameters import Int
@@ -178,6 +178,15 @@ def test_the_log_of_a_search_that_was_killed_as_it_began_goes_once_it_is_old(hom
     old, new = home.new_worker_log(), home.new_worker_log()
     for log in (old, new):
         log.touch()
+    os.utime(old, (0, 0))
+    assert [finding.where for finding in repair_home(home)] == [old.name]
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_stamps_that_were_never_wholly_written_go_once_they_are_old(home: Home) -> None:
+    old, new = (home.path / f"{PARTIAL_STAMP}{name}" for name in ("old", "new"))
+    for partial in (old, new):
+        partial.touch()
     os.utime(old, (0, 0))
     assert [finding.where for finding in repair_home(home)] == [old.name]
     assert (old.exists(), new.exists()) == (False, True)

@@ -14,6 +14,7 @@ import click
 
 from automl.home import Home
 from automl.printable import printable
+from automl.storage_url import STORAGE_VARIABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -86,7 +87,12 @@ def common_options(function: F) -> F:
     """Add `--home --storage --json --quiet`; the command gets them as its first argument, a `Common`."""
 
     @click.option("--home", metavar="DIR", help="Home folder [AUTOML_HOME, or ./automl-runs].")
-    @click.option("--storage", metavar="URL", help="Optuna storage of the studies [a journal in the home folder].")
+    @click.option(
+        "--storage",
+        metavar="URL",
+        envvar=STORAGE_VARIABLE,
+        help=f"Optuna storage of the studies [{STORAGE_VARIABLE}, or a journal in the home folder].",
+    )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
     @click.option("--quiet", "-q", is_flag=True, help="Print results only.")
     @functools.wraps(function)

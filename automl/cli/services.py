@@ -186,7 +186,7 @@ def _storage(common: Common) -> list[tuple[str, bool, str]]:
     if common.storage is None:
         return []
     from automl.home_repair import check_storage
-    from automl.study.storage import shown_url
+    from automl.storage_url import shown_url
 
     try:
         count, findings = check_storage(common.home, common.storage)

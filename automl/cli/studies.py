@@ -109,7 +109,11 @@ def report(common: Common, studies: tuple[str, ...], output: str | None) -> None
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @common_options
 def delete(common: Common, study: str, yes: bool) -> None:
-    """Delete a STUDY: its trials, checkpoints, model and report. Its MLflow runs stay."""
+    """Delete a STUDY: its trials, checkpoints, model and report. Its MLflow runs stay.
+
+    It takes half a minute where a driver of another home was killed over a study in a --storage: it might be alive.
+    """
+    from automl.study.claims import living_driver
     from automl.study.storage import JOURNAL_NAME, delete_stored
 
     folder = common.home.study_folder(study)
@@ -117,6 +121,10 @@ def delete(common: Common, study: str, yes: bool) -> None:
         click.confirm(f"delete {folder} and everything in it?", abort=True)
     with common.home.driving(study):  # not under a living search
         if common.storage is not None:
+            if driver := living_driver(common.storage, study, folder):
+                raise RequestError(
+                    f"study {study!r} is being searched by driver {driver}: end it there, and delete again"
+                )
             delete_stored(study, common.storage)
         elif not (folder / JOURNAL_NAME).exists() and (folder / "workers.log").exists():
             raise RequestError(f"study {study!r} was searched with --storage: give it, or its rows there stay for ever")

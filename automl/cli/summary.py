@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from automl.cli.options import Common, text_table
-from automl.home import Home
 from automl.results import (
     StudyRecord,
     TrialState,
@@ -99,18 +97,18 @@ def _troubles(record: StudyRecord) -> list[tuple[str, str]]:
 
 def next_commands(records: Sequence[StudyRecord], common: Common) -> str:
     """Return the next commands that a person would want."""
-    home = "" if common.home.path == Home().path else f" --home {shlex.quote(str(common.home.path))}"
-    storage = f" --storage {shlex.quote(common.storage)}" if common.storage else ""
-    names = " ".join(record.name for record in records)
+    home, storage = common.home, common.storage
     rows = [
-        [f"automl report {names}{home}{storage}", "the whole search as one HTML page"],
-        [f"automl ui{home}", "compare the runs in MLflow"],
+        [
+            home.command("report", " ".join(record.name for record in records), storage),
+            "the whole search as one HTML page",
+        ],
+        [home.command("ui"), "compare the runs in MLflow"],
     ]
     predictable = next((record.name for record in records if record.final is not None), None)
     if predictable is not None:
-        rows += [
-            [f"automl predict {predictable} FILE{home}{storage}", "classes and probabilities, or values, of raw rows"]
-        ]
+        command = home.command("predict", f"{predictable} FILE", storage)
+        rows.append([command, "classes and probabilities, or values, of raw rows"])
     return "next:\n" + "\n".join(f"  {line}" for line in text_table(rows[0], rows[1:]).splitlines())
 
 

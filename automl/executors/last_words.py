@@ -31,8 +31,8 @@ def crash_words(stacks: bytes) -> list[str]:
     r"""Return what a process died of and the innermost calls of the thread that did it, as faulthandler wrote it down.
 
     Example:
-        >>> crash_words(b"Fatal Python error: Aborted\n\nThread 0x2:\n\nCurrent thread 0x1:\n  File x.py, line 2 in f\n")
-        ['Fatal Python error: Aborted', 'File x.py, line 2 in f']
+        >>> crash_words(b"Fatal Python error: Aborted\n\nThread 0x2:\n\nCurrent thread 0x1:\n  File x, line 2 in f\n")
+        ['Fatal Python error: Aborted', 'File x, line 2 in f']
         >>> crash_words(b"")
         []
     """

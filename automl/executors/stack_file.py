@@ -31,7 +31,7 @@ class StackFile:
 
     def __init__(self) -> None:
         """Make an empty file."""
-        self._file = tempfile.TemporaryFile(buffering=0)
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - it lives as long as the worker: see close
 
     @property
     def descriptor(self) -> int:

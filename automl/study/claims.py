@@ -28,7 +28,7 @@ import sqlalchemy
 from optuna.storages import BaseStorage
 from sqlalchemy import URL
 
-from automl.study.storage import STORE_ERRORS, sqlalchemy_url
+from automl.study.storage import STORE_ERRORS, open_storage, sqlalchemy_url
 
 BEAT_SECONDS = 5.0
 GRACE_SECONDS = 30.0
@@ -37,6 +37,7 @@ DRIVER = "driver"
 
 _BEATS = "driver:"  # with a driver's name: an attribute of the study, what it has counted to, or None once it has ended
 _FOLDER = "drivers"
+_WATCH_SECONDS = 0.2  # between two looks for the beat of a driver
 
 _LOCK_STATEMENT = sqlalchemy.text(
     "SELECT set_config('idle_in_transaction_session_timeout', :patience, true), pg_advisory_xact_lock(:key)"
@@ -86,6 +87,11 @@ class Claims:
                 yield
             finally:
                 self._depth -= 1
+
+    def others(self, attributes: Mapping[str, Any]) -> list[str]:
+        """Return the drivers that may still be at work, by the study's attributes now."""
+        self.look(attributes)
+        return [driver for driver in self._seen if driver != self.driver and self.is_alive(driver)]
 
     @property
     def has_begun(self) -> bool:
@@ -174,6 +180,33 @@ def is_shared(url: str | None) -> bool:
         return False
     address = sqlalchemy_url(url)
     return address.get_backend_name() in _LOCKS and bool(address.database)
+
+
+def living_driver(url: str, name: str, folder: Path) -> str:
+    """Return a driver that is at work on a study, from whichever home; empty where there is none.
+
+    One that has neither said that it ended nor beats is watched for the grace period, before it is taken for dead.
+
+    Args:
+        url: The storage's URL.
+        name: The study's name.
+        folder: The study's folder in this home.
+    """
+    if not is_shared(url):
+        return ""
+    storage = open_storage(folder, url)
+    try:
+        study_id = storage.get_study_id_from_name(name)
+    except KeyError:  # another says so
+        return ""
+    claims = Claims(storage, study_id, folder=folder, lock=study_lock(url, name))
+    before = storage.get_study_user_attrs(study_id)
+    while suspects := claims.others(now := storage.get_study_user_attrs(study_id)):
+        for driver in suspects:
+            if now.get(_BEATS + driver) != before.get(_BEATS + driver):
+                return driver
+        time.sleep(_WATCH_SECONDS)
+    return ""
 
 
 def study_lock(url: str, name: str) -> Lock:

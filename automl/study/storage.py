@@ -18,6 +18,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from automl.errors import RequestError, SurroundingsError
+from automl.storage_url import MASK, STORAGE_VARIABLE, shown_url
 from automl.study.journal import DriverStorage
 
 JOURNAL_NAME = "journal.log"
@@ -70,6 +71,9 @@ def open_storage(folder: Path, url: str | None, *, read_only: bool = False) -> B
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # one line a trial is what the live table shows better
     if url is not None:
+        if MASK in url:
+            advice = f"write it there, or set {STORAGE_VARIABLE} to the whole URL instead"
+            raise RequestError(f"--storage {url!r}: {MASK} stands for a password: {advice}")
         try:
             return _open_database(sqlalchemy_url(url))
         except RequestError:
@@ -164,17 +168,6 @@ def sqlite_file(url: str) -> Path | None:
         return None
     name = address.database or ""
     return None if name.startswith(("file:", ":memory:")) or not name else Path(name)
-
-
-def shown_url(url: str) -> str:
-    """Return a storage URL as it may be shown: without its password.
-
-    Example:
-        >>> shown_url("postgresql://me:secret@host/studies")
-        'postgresql://me:***@host/studies'
-    """
-    address = _parsed(url)
-    return url if address is None or address.password is None else address.render_as_string(hide_password=True)
 
 
 def _parsed(url: str) -> URL | None:

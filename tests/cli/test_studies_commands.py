@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from automl.objective import Objective
 from automl.parameters import Int
 from automl.search_space import SearchSpace
 from automl.settings import SearchSettings
+from automl.study.shared_study import SharedStudy
+from automl.study.storage import stored_names
 from automl.study.study import Study
 
 
@@ -29,6 +33,46 @@ def test_delete_removes_the_folder_and_nothing_else(automl: Run, tmp_path: Path)
     assert home.study_names() == ["two"]
     refused = automl("delete", "one", "--yes")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[tuple[SharedStudy, str]]:
+    """A study in an SQLite file, that a driver of another home works on, and the file's URL."""
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    elsewhere = Home(tmp_path / "elsewhere")
+    elsewhere.create()
+    space = SearchSpace("made", [Int("units", 1, 9)], print)
+    settings = SearchSettings(trials=1, seconds=None)
+    goal = Objective("val_accuracy", "max")
+    folder = elsewhere.new_study_folder("made", "")
+    study = SharedStudy.create(folder, storage=url, space=space, spec=SPEC, objective=goal, settings=settings)
+    yield study, url
+    study.close()
+
+
+def test_a_study_is_not_deleted_under_a_driver_of_another_home(
+    automl: Run, tmp_path: Path, shared: tuple[SharedStudy, str]
+) -> None:
+    study, url = shared
+    home = Home(tmp_path / "home")
+    home.join_study("made", stored=["made"])
+    assert study.ask() is not None
+    refused = automl("delete", "made", "--yes", "--storage", url)
+    assert (refused.code, refused.err.count("\n")) == (2, 1), refused.err
+    assert f":{os.getpid()}:" in refused.err
+    assert home.study_names() == stored_names(url) == ["made"]
+    study.close()
+    assert automl("delete", "made", "--yes", "--storage", url).code == 0
+    assert home.study_names() == stored_names(url) == []
+
+
+def test_a_study_that_cannot_be_joined_leaves_no_home(
+    automl: Run, tmp_path: Path, shared: tuple[SharedStudy, str]
+) -> None:
+    _, url = shared
+    refused = automl("resume", "made", "--storage", url)
+    assert (refused.code, refused.err.count("\n")) == (2, 1), refused.err
+    assert not (tmp_path / "home").exists()
 
 
 def test_doctor_starts_a_worker_and_describes_the_machine(

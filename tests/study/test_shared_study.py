@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -156,6 +157,30 @@ def test_work_for_all_is_one_drivers_until_it_ends(drivers: Callable[..., Shared
     assert there.take_role("another") == ""
     here.close()
     assert there.take_role("finalists") == ""
+
+
+def test_a_driver_that_is_at_work_is_seen_from_another_home(
+    drivers: Callable[..., SharedStudy], homes: Callable[[str], Path], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.2)
+    here, folder = drivers(), homes("there")
+    assert claims.living_driver(url, folder.name, folder) == ""  # nobody has begun
+    here.ask()
+    assert str(os.getpid()) in claims.living_driver(url, folder.name, folder)
+    here.close()
+    assert claims.living_driver(url, folder.name, folder) == ""
+    assert claims.living_driver(url, "another", folder) == ""
+
+
+def test_a_driver_that_was_killed_is_taken_for_dead_after_the_grace_period(
+    drivers: Callable[..., SharedStudy], homes: Callable[[str], Path], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 60.0)  # as one that stands still
+    monkeypatch.setattr(claims, "GRACE_SECONDS", 0.5)
+    drivers().ask()
+    folder, began = homes("there"), time.monotonic()
+    assert claims.living_driver(url, folder.name, folder) == ""
+    assert time.monotonic() - began > 0.5
 
 
 def test_a_study_of_an_earlier_version_is_taken_up(

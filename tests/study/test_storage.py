@@ -163,6 +163,20 @@ def test_a_server_that_does_not_answer_is_one_line_without_the_password(folder: 
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["postgresql//user:secret@host/studies", "nonsense://host/studies?user=me&password=secret&x=1"]
+)
+def test_a_url_that_is_none_is_refused_without_the_password(folder: Path, url: str) -> None:
+    with pytest.raises(RequestError, match=r"\*\*\*.* cannot be opened") as caught:
+        open_storage(folder, url)
+    assert "secret" not in str(caught.value)
+
+
+def test_what_stands_for_a_password_is_refused_with_a_way_on(folder: Path) -> None:
+    with pytest.raises(RequestError, match=r"\*\*\* stands for a password: write it there, or set AUTOML_STORAGE"):
+        open_storage(folder, "postgresql://user:***@host/studies")
+
+
 def test_a_journal_that_cannot_be_written_is_the_surroundings_fault(folder: Path) -> None:
     (folder / JOURNAL_NAME).mkdir()
     with pytest.raises(SurroundingsError, match="cannot be opened"):
