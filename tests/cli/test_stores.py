@@ -165,7 +165,7 @@ def test_the_password_of_a_database_is_written_nowhere_and_needed_nowhere(
     tmp_path: Path, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server takes any; the environment holds it, so that what is printed can be run as it is."""
-    url = postgresql_url.replace("automl@", "automl:secret@")
+    url = postgresql_url.replace("automl@", "automl:xyzzy4711@")
     assert url != postgresql_url
     options = ["--trials", "1", "--epochs", "1", "--workers", "1", "--finalists", "0", "--name", "hidden"]
     ran = run_automl(["search", "iris", *options, "--storage", url], cwd=tmp_path)
@@ -173,11 +173,11 @@ def test_the_password_of_a_database_is_written_nowhere_and_needed_nowhere(
     assert f"automl report hidden --storage '{postgresql_url.replace('automl@', 'automl:***@')}'" in ran.out
     assert run_automl(["report", "hidden", "--storage", url], cwd=tmp_path).code == 0
     for text in (ran.out, ran.err):
-        assert "secret" not in text
+        assert "xyzzy4711" not in text
     monkeypatch.setenv("AUTOML_STORAGE", url)
     resumed = run_automl(["resume", "hidden", "--trials", "2"], cwd=tmp_path)
     assert resumed.code == 0, resumed.err
     assert "automl report hidden  " in resumed.out
     files = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
     assert {"mlflow.db", "report.html", "workers.log"} <= {path.name for path in files}
-    assert [path for path in files if b"secret" in path.read_bytes()] == []
+    assert [path for path in files if b"xyzzy4711" in path.read_bytes()] == []

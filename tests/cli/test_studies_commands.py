@@ -14,6 +14,7 @@ from command import Run
 from digits_spec import SPEC
 from executors.gpus import A100, card, present
 
+from automl.data_request import DataRequest
 from automl.home import Home
 from automl.objective import Objective
 from automl.parameters import Int
@@ -45,7 +46,10 @@ def shared(tmp_path: Path) -> Iterator[tuple[SharedStudy, str]]:
     settings = SearchSettings(trials=1, seconds=None)
     goal = Objective("val_accuracy", "max")
     folder = elsewhere.new_study_folder("made", "")
-    study = SharedStudy.create(folder, storage=url, space=space, spec=SPEC, objective=goal, settings=settings)
+    origin = {"data": DataRequest(source=str(tmp_path / "gone.csv")).to_json(), "fingerprint": "0" * 16}
+    study = SharedStudy.create(
+        folder, storage=url, space=space, spec=SPEC, objective=goal, settings=settings, origin=origin
+    )
     yield study, url
     study.close()
 
@@ -72,6 +76,7 @@ def test_a_study_that_cannot_be_joined_leaves_no_home(
     _, url = shared
     refused = automl("resume", "made", "--storage", url)
     assert (refused.code, refused.err.count("\n")) == (2, 1), refused.err
+    assert "gone.csv" in refused.err
     assert not (tmp_path / "home").exists()
 
 

@@ -11,7 +11,9 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -30,11 +32,13 @@ from contract import (
     wait_until,
     wait_until_reported,
 )
+from mlflow import MlflowClient
+from tracking.tracked_studies import NOLOAD
 
 import automl as automl_package
 from automl.data import PreparedDataset
 from automl.driver import Driver
-from automl.errors import SurroundingsError
+from automl.errors import NoUsableModelError, SurroundingsError
 from automl.executors.devices import Slot, merge_slots
 from automl.executors.local import LocalExecutor
 from automl.objective import Objective
@@ -45,7 +49,8 @@ from automl.search_space import SearchSpace
 from automl.settings import SearchSettings
 from automl.study.study import Study
 from automl.study_record import StudyRecord
-from automl.tracking.base import NullTracker
+from automl.tracking.base import NullTracker, Tracker
+from automl.tracking.mlflow import MlflowTracker, embedded_uri
 
 _CPU = {"CUDA_VISIBLE_DEVICES": ""}
 
@@ -318,15 +323,51 @@ def test_a_search_goes_on_after_a_worker_has_died(log_path: Path, prepared_folde
     assert curves[0] == curves[1]
 
 
-def _searched(folder: Path, space: SearchSpace, prepared: PreparedDataset, executor: LocalExecutor) -> StudyRecord:
+@pytest.mark.filterwarnings(NOLOAD)
+def test_where_a_trial_hung_is_in_its_record_and_in_mlflow(
+    log_path: Path, prepared_folder: Path, tmp_path: Path
+) -> None:
+    space = SearchSpace("hanging", [Choice("mode", ["sleep"]), Choice("batch_size", [1000])], print)
+    tracker = MlflowTracker(embedded_uri(tmp_path), artifact_root=tmp_path / "artifacts")
+    executor = LocalExecutor([Slot(threads=1, environment=_CPU)], log_path=log_path)
+    try:
+        executor.start()
+        executor.prepare(prepared_folder, make_build())
+        prepared = PreparedDataset.open(prepared_folder)
+        with pytest.raises(NoUsableModelError, match="timeout: it took longer"):
+            _searched(tmp_path / "study", space, prepared, executor, tracker, trial_timeout_seconds=1.0)
+        record = Study.open(tmp_path / "study", storage=None).record
+        tracker.update(record)
+    finally:
+        executor.close()
+        assert tracker.close(60) == 0
+    (hung,) = record.trials
+    assert hung.reason == "timeout"
+    *said, headline = hung.message.splitlines()
+    assert said[1].endswith("in hang")
+    assert headline == "it took longer than --trial-timeout allows: 1 s"
+    client = MlflowClient(embedded_uri(tmp_path))
+    experiment = client.get_experiment_by_name(prepared.spec.name)
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`automl.trial` = '0'")
+    assert run.data.tags["automl.message"] == hung.message
+
+
+def _searched(
+    folder: Path,
+    space: SearchSpace,
+    prepared: PreparedDataset,
+    executor: LocalExecutor,
+    tracker: Tracker | None = None,
+    **changes: Any,
+) -> StudyRecord:
     folder.mkdir()
-    settings = SearchSettings(trials=1, seconds=None, epochs=3, finalists=0)
+    settings = replace(SearchSettings(trials=1, seconds=None, epochs=3, finalists=0), **changes)
     goal = Objective.for_outputs(prepared.spec.outputs)
     study = Study.create(folder, storage=None, space=space, spec=prepared.spec, objective=goal, settings=settings)
     driver = Driver(
         study,
         executor,
-        NullTracker(),
+        tracker or NullTracker(),
         progress=lambda progress: None,
         is_interrupted=lambda: False,
         started=time.monotonic(),
