@@ -184,7 +184,8 @@ class Driver:
             for job in self.executor.running:
                 self.executor.abandon(job, stopped)
         self._pass_on(take_up)
-        self._end_overdue()
+        if self._end_overdue():
+            self._pass_on(take_up)  # it may have been all that ran: nobody waits again
 
     def spend(self) -> None:
         """Note the time that has been spent."""
@@ -231,14 +232,15 @@ class Driver:
             return -math.inf
         return self._spent[job.seed] + self.executor.training_seconds(job) - limit
 
-    def _end_overdue(self) -> None:
-        """End trials that take too long and do not end at an epoch's end: they may hang."""
-        for job in self.executor.running:
-            if self._overdue_seconds(job) > _TIMEOUT_GRACE_SECONDS:
-                ended = TrialResult(state=TrialState.PRUNED)
-                # What was told to stop before has ended by that, whatever it has been doing since.
-                is_late = self._stopped_by.get(job.seed, FailureReason.TIMEOUT) == FailureReason.TIMEOUT
-                self.executor.abandon(job, self._timed_out(ended) if is_late else ended)
+    def _end_overdue(self) -> bool:
+        """End trials that take too long and do not end at an epoch's end: they may hang; return True for any."""
+        overdue = [job for job in self.executor.running if self._overdue_seconds(job) > _TIMEOUT_GRACE_SECONDS]
+        for job in overdue:
+            ended = TrialResult(state=TrialState.PRUNED)
+            # What was told to stop before has ended by that, whatever it has been doing since.
+            is_late = self._stopped_by.get(job.seed, FailureReason.TIMEOUT) == FailureReason.TIMEOUT
+            self.executor.abandon(job, self._timed_out(ended) if is_late else ended)
+        return bool(overdue)
 
     def _timed_out(self, ended: TrialResult) -> TrialResult:
         message = f"it took longer than --trial-timeout allows: {self.study.settings.trial_timeout_seconds:g} s"

@@ -170,6 +170,14 @@ def test_a_trial_that_hangs_is_ended_and_others_go_on(drive: Drive) -> None:
     assert states == [(TrialState.COMPLETE, "epochs")] + [(TrialState.FAILED, "timeout")] + [states[0]] * 3
 
 
+def test_the_last_trial_of_all_that_hangs_has_failed_too(drive: Drive) -> None:
+    """Nothing else runs, and nothing is left to be asked for."""
+    driver = drive(FINITE, trials=50, trial_timeout_seconds=6.0)
+    driver.executor.hangs = lambda job: len(driver.executor.submitted) == 4  # as many as the space has configs
+    record = driver.run()
+    assert [trial.reason for trial in record.trials] == ["epochs"] * 3 + ["timeout"]
+
+
 def test_what_was_stopped_and_hangs_since_has_not_failed(drive: Drive) -> None:
     """The scheduler stopped it; in the epoch that its worker has begun meanwhile it hangs."""
     driver = drive(trials=12, scheduler="asha", epochs=9, trial_timeout_seconds=20.0)
