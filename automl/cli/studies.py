@@ -121,7 +121,7 @@ def delete(common: Common, study: str, yes: bool) -> None:
         click.confirm(f"delete {folder} and everything in it?", abort=True)
     with common.home.driving(study):  # not under a living search
         if common.storage is not None:
-            if driver := living_driver(common.storage, study, folder):
+            if driver := living_driver(common.storage, study, folder, watching=lambda one: _say_wait(common, one)):
                 raise RequestError(
                     f"study {study!r} is being searched by driver {driver}: end it there, and delete again"
                 )
@@ -130,3 +130,7 @@ def delete(common: Common, study: str, yes: bool) -> None:
             raise RequestError(f"study {study!r} was searched with --storage: give it, or its rows there stay for ever")
         common.home.delete_study(study)
     common.say(f"deleted {study}")
+
+
+def _say_wait(common: Common, driver: str) -> None:
+    common.say(f"waiting up to half a minute for a sign of driver {driver}, which has not said that it ended")

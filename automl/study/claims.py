@@ -182,7 +182,7 @@ def is_shared(url: str | None) -> bool:
     return address.get_backend_name() in _LOCKS and bool(address.database)
 
 
-def living_driver(url: str, name: str, folder: Path) -> str:
+def living_driver(url: str, name: str, folder: Path, *, watching: Callable[[str], None]) -> str:
     """Return a driver that is at work on a study, from whichever home; empty where there is none.
 
     One that has neither said that it ended nor beats is watched for the grace period, before it is taken for dead.
@@ -191,6 +191,7 @@ def living_driver(url: str, name: str, folder: Path) -> str:
         url: The storage's URL.
         name: The study's name.
         folder: The study's folder in this home.
+        watching: Is told the driver that is waited for, before the wait.
     """
     if not is_shared(url):
         return ""
@@ -201,6 +202,8 @@ def living_driver(url: str, name: str, folder: Path) -> str:
         return ""
     claims = Claims(storage, study_id, folder=folder, lock=study_lock(url, name))
     before = storage.get_study_user_attrs(study_id)
+    if suspects := claims.others(before):
+        watching(suspects[0])
     while suspects := claims.others(now := storage.get_study_user_attrs(study_id)):
         for driver in suspects:
             if now.get(_BEATS + driver) != before.get(_BEATS + driver):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -164,12 +165,16 @@ def test_a_driver_that_is_at_work_is_seen_from_another_home(
 ) -> None:
     monkeypatch.setattr(claims, "BEAT_SECONDS", 0.2)
     here, folder = drivers(), homes("there")
-    assert claims.living_driver(url, folder.name, folder) == ""  # nobody has begun
+    watched: list[str] = []
+    find = functools.partial(claims.living_driver, url, watching=watched.append)
+    assert find(folder.name, folder) == ""  # nobody has begun
     here.ask()
-    assert str(os.getpid()) in claims.living_driver(url, folder.name, folder)
+    assert str(os.getpid()) in find(folder.name, folder)
+    assert len(watched) == 1
     here.close()
-    assert claims.living_driver(url, folder.name, folder) == ""
-    assert claims.living_driver(url, "another", folder) == ""
+    assert find(folder.name, folder) == ""
+    assert find("another", folder) == ""
+    assert len(watched) == 1
 
 
 def test_a_driver_that_was_killed_is_taken_for_dead_after_the_grace_period(
@@ -179,7 +184,9 @@ def test_a_driver_that_was_killed_is_taken_for_dead_after_the_grace_period(
     monkeypatch.setattr(claims, "GRACE_SECONDS", 0.5)
     drivers().ask()
     folder, began = homes("there"), time.monotonic()
-    assert claims.living_driver(url, folder.name, folder) == ""
+    watched: list[str] = []
+    assert claims.living_driver(url, folder.name, folder, watching=watched.append) == ""
+    assert len(watched) == 1
     assert time.monotonic() - began > 0.5
 
 
