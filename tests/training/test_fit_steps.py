@@ -17,7 +17,7 @@ from automl.data import PreparedDataset, prepare, raw_from_arrays
 from automl.objective import Objective
 from automl.search_space import SearchSpace
 from automl.training import fit_model, fit_steps
-from automl.training.fit_steps import steps_at_once, steps_by_timing
+from automl.training.fit_steps import predicting_by_one, steps_at_once, steps_by_timing
 from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
 from automl.training.trainer import Trainer
@@ -145,3 +145,21 @@ def test_what_a_user_compiled_stays() -> None:
         with steps_at_once(model, 16, plain):
             assert model.steps_per_execution == during
         assert model.steps_per_execution == after
+
+
+def test_predictions_are_traced_once_however_many_steps_a_call_takes() -> None:
+    traced: list[Any] = []
+
+    class Traced(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            traced.append(x)
+            return 2 * x
+
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, Traced()(inputs))
+    model.compile(loss="mse", steps_per_execution=16)
+    model.predict = predicting_by_one(model)
+    traced.clear()
+    assert model.predict(np.ones((64, 4)), batch_size=4, verbose=0).sum() == 2 * 64 * 4
+    assert len(traced) == 1
+    assert model.steps_per_execution == 16
