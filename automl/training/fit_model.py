@@ -22,8 +22,9 @@ from automl.errors import SpaceError
 from automl.records import FailureReason
 from automl.search_space import Build
 from automl.training import replicas
-from automl.training.assemble import DEFAULT_BATCH_SIZE, build_model
+from automl.training.assemble import DEFAULT_BATCH_SIZE, build_model, steps_until_cap
 from automl.training.failures import TrialFailure, as_failure
+from automl.training.fit_steps import WORTHWHILE_STEPS, predicting_by_one, steps_at_once, steps_by_timing
 from automl.training.job import TrialJob
 from automl.training.metrics import Array, score
 from automl.training.rows import Rows
@@ -67,6 +68,7 @@ class FitModel:
         self._train = _Arrays(data.split("train", fold=fold))
         self._validation = _Arrays(data.split("validation", fold=fold))
         self._trained_epochs = 0
+        self._steps = 1
         self._thread = _FitThread(self._fit)
 
     def build(self, build: Build) -> int:
@@ -76,10 +78,14 @@ class FitModel:
             TrialFailure: See `assemble`.
         """
         self._model = build_model(build, self._job.config, self._seed, self._spec, self._epochs)
+        self._model.predict = predicting_by_one(self._model)
         return int(self._model.count_params())
 
     def trace(self, shared: MutableMapping[str, Rows]) -> None:
-        """Do nothing: `fit` traces the model, and opens no rows of ours."""
+        """Choose how many steps `fit` takes at once; it traces the model itself, and opens no rows of ours."""
+        rows = len(self._train.outputs[0])
+        if steps_until_cap(self._job.config, rows, self._epochs) >= WORTHWHILE_STEPS:
+            self._steps = steps_by_timing(self._model, self._train.first(self._batch_size))
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Let `fit` go on to the end of an epoch, evaluate on the validation rows, and return the metrics.
@@ -117,14 +123,17 @@ class FitModel:
 
         keras.utils.set_random_seed(self._seed)  # in the thread that trains: Keras's generator is the thread's
         callback = _callback(report)
-        batch_size = self._job.config.get("batch_size", DEFAULT_BATCH_SIZE)
         train, validation = self._train, self._validation
-        defaults = {"epochs": self._epochs, "batch_size": batch_size, "verbose": 0}
-        self._model.fit = _with_defaults(self._model.fit, defaults, callback)
+        defaults = {"epochs": self._epochs, "batch_size": self._batch_size, "verbose": 0}
+        self._model.fit = _with_defaults(self._model, defaults, callback, self._steps)
         arguments = {**defaults, "validation_data": (validation.x, validation.y), "callbacks": [callback]}
         if train.weights is not None:
             arguments["sample_weight"] = train.weights
         self._own_fit(self._model, train.x, train.y, **arguments)
+
+    @property
+    def _batch_size(self) -> int:
+        return int(self._job.config.get("batch_size", DEFAULT_BATCH_SIZE))
 
     def _metrics(self, logs: Mapping[str, float]) -> dict[str, float]:
         scored = self._scored(self._validation, "val_", logs)
@@ -161,6 +170,10 @@ class _Arrays:
         self.x = inputs[0] if len(inputs) == 1 else inputs
         self.y = self.outputs[0] if len(self.outputs) == 1 else self.outputs
         self.weights = None if split.weights is None else chosen(split.weights)
+
+    def first(self, count: int) -> Any:
+        """Return the inputs of the first rows."""
+        return [array[:count] for array in self.x] if isinstance(self.x, list) else self.x[:count]
 
 
 class _Stopped(BaseException):
@@ -262,14 +275,16 @@ def _callback(report: _Report) -> Any:
     return Reporting()
 
 
-def _with_defaults(fit: Callable[..., Any], defaults: Mapping[str, Any], callback: Any) -> Callable[..., Any]:
+def _with_defaults(model: Any, defaults: Mapping[str, Any], callback: Any, steps: int) -> Callable[..., Any]:
     """Return a model's `fit` with defaults for what an override leaves out, and always with our callback."""
+    fit = model.fit
     signature = inspect.signature(fit)
 
     def complete(*args: Any, **kwargs: Any) -> Any:
         arguments = {**defaults, **signature.bind(*args, **kwargs).arguments}
         callbacks = list(arguments.get("callbacks") or [])
         arguments["callbacks"] = callbacks if callback in callbacks else [*callbacks, callback]
-        return fit(**arguments)
+        with steps_at_once(model, steps, arguments):
+            return fit(**arguments)
 
     return complete

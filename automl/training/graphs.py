@@ -18,6 +18,7 @@ from automl.records import Config
 from automl.training.assemble import compile_model, dtype_policy
 from automl.training.losses import make_losses
 from automl.training.metrics import Array
+from automl.training.rows import Rows
 from automl.training.structure import structure_of
 from automl.training.sweeps import CompiledSweep, evaluation_sweep, training_sweep
 from automl.training.tunable import Cell, Numbers, numbers_of, optimizer_with_cells, with_cells
@@ -114,17 +115,28 @@ class TrainingGraph:
 
 
 class Graphs:
-    """The graphs of a worker, by the structure of their models."""
+    """What a worker keeps from trial to trial: graphs, by the structure of their models, and open rows."""
 
     def __init__(self) -> None:
         """Know none."""
         self._known: OrderedDict[str, TrainingGraph] = OrderedDict()
+        self._rows: dict[str, Rows] = {}
         self._left_trials = self._left_weights = 0  # since garbage was collected
 
     @property
     def count(self) -> int:
         """How many graphs are kept."""
         return len(self._known)
+
+    def rows(self, *, of_refit: bool) -> dict[str, Rows]:
+        """Return the rows that are open, by file; what a trial opens beside them stays open for the next.
+
+        Args:
+            of_refit: The trial trains on other rows than those before it, which are then given back.
+        """
+        if of_refit:
+            self._rows = {}
+        return self._rows
 
     def open(self, network: Any, config: Config, spec: DatasetSpec, total_steps: int) -> tuple[TrainingGraph, State]:
         """Return a graph for a network, and the state with which its training begins.

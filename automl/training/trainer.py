@@ -62,6 +62,7 @@ class Trainer:
             for fold, seed in _folds(job, data.spec)
         ]
         self._data = data
+        self._graphs = graphs
         self._reports: list[EpochReport] = []
         self.parameter_count = 0
         self.compile_seconds = 0.0
@@ -81,9 +82,9 @@ class Trainer:
         self._take_own_fit()
         for model in self._models:
             self.parameter_count = model.build(self._build)
-        shared: dict[str, Rows] = {}  # the folds' rows lie in the same arrays
+        shared = self._graphs.rows(of_refit=self._job.refit_epochs is not None)
         for model in self._models:
-            model.trace(shared)
+            model.trace(shared)  # the folds' rows lie in the same arrays
         self._kept = KeptTrial(
             self._job, self._models, self._data.spec, epochs=self.epochs, parameter_count=self.parameter_count
         )

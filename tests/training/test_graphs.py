@@ -344,3 +344,14 @@ def test_the_graph_optimizer_is_off_for_dense_layers_and_while_they_run_only(
     Evaluator(model, open_rows(digits.split("validation")), sweep=sweep).evaluate()
     assert during == [is_dense]
     assert not tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+
+
+def test_rows_stay_open_from_trial_to_trial_until_a_refit(digits: PreparedDataset) -> None:
+    graphs = Graphs()
+    first, _ = _run({}, digits, graphs)
+    opened = dict(graphs.rows(of_refit=False))
+    again, _ = _run({}, digits, graphs)
+    _assert_alike(first, again)
+    assert opened
+    assert all(graphs.rows(of_refit=False)[name] is rows for name, rows in opened.items())
+    assert graphs.rows(of_refit=True) == {}

@@ -15,7 +15,9 @@ from automl.data import PreparedDataset, prepare, raw_from_arrays
 from automl.finalists import score_on_test
 from automl.objective import Objective
 from automl.space_sources import find_space
+from automl.training.assemble import build_model
 from automl.training.fit_model import FitModel
+from automl.training.fit_steps import steps_by_timing
 from automl.training.job import TrialJob
 from automl.training.replicas import mirror_on
 
@@ -34,6 +36,8 @@ def main() -> None:
     alone = _losses(job, data)
     mirror_on(["CPU:0", "CPU:1"])
     together = _losses(job, data)
+    model = build_model(space.build, job.config, 5, data.spec, EPOCHS)
+    print(steps_by_timing(model, x[:32].astype("float32")), "steps a call")  # noqa: T201 - what the test reads
     np.testing.assert_allclose(together, alone, rtol=1e-4)
     weights = Path(sys.argv[1]) / "weights.npz"
     reports, result = run(replace(job, weights_path=weights), space.build, data)
