@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,21 @@ def test_a_driver_that_is_silent_loses_its_trials_and_drops_what_it_finds(
         assert study.ask() is None
         assert study.counted == 2
     assert here.record.best == there.record.best
+
+
+def test_a_driver_whose_last_word_the_database_does_not_take_is_not_waited_for_on_its_machine(
+    homes: Callable[[str], Path], tmp_path: Path
+) -> None:
+    url, folder = f"sqlite:///{tmp_path / 'studies.db'}?timeout=0.1", homes("here")
+    goal, asked = Objective("val_accuracy", "max"), SearchSettings(trials=4, seconds=None)
+    ended = SharedStudy.create(folder, storage=url, space=SPACE, spec=SPEC, objective=goal, settings=asked)
+    trial = ended.ask()
+    with closing(sqlite3.connect(tmp_path / "studies.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        ended.close()
+    following = SharedStudy.open(folder, storage=url, space=SPACE)
+    assert following.ask().number == trial.number
+    following.close()
 
 
 def test_a_finite_space_is_tried_once_by_both(drivers: Callable[..., SharedStudy]) -> None:
