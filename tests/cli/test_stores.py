@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from command import run_automl
+from command import Run, run_automl
 
 import automl as automl_package
 from automl.driver import Progress
@@ -65,13 +65,15 @@ def _end_of_search(options: list[str], home: Path, spoil: Callable[[], object]) 
     return rest.splitlines()[-1]
 
 
-def test_a_full_disk_ends_the_search_in_one_line_and_it_goes_on_later(small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_ends_the_search_in_one_line_and_it_goes_on_later(
+    small_disk: Path, tmp_path: Path, automl: Run
+) -> None:
     last = _end_of_search(
         ["--trials", "40", "--finalists", "0", "--name", "full"], small_disk, lambda: _fill(small_disk / "ballast")
     )
     assert last.startswith("automl: the store failed (No space left on device")
     assert last.endswith("go on with: automl resume full")
-    refused = run_automl(["search", "wine", "--no-mlflow", "--workers", "1"], cwd=tmp_path)
+    refused = automl("search", "wine", "--no-mlflow", "--workers", "1")
     assert (refused.code, refused.err.count("\n")) == (3, 1), refused.err
     assert "No space left" in refused.err
     before = automl_package.load_result("full", home=small_disk).trials
@@ -93,7 +95,7 @@ def test_a_full_disk_ends_the_search_in_one_line_and_it_goes_on_later(small_disk
         (["status", "full"], 0),
         (["best"], 0),
     ):
-        ran = run_automl(arguments, cwd=tmp_path)
+        ran = automl(*arguments)
         assert (ran.code, ran.err.count("\n")) == (code, int(code > 0)), (arguments, ran.err)
         assert code == 0 or "Read-only file system" in ran.err or "cannot be written" in ran.err
 
