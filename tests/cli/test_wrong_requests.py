@@ -10,7 +10,6 @@ import psutil
 import pytest
 from command import run_here
 
-
 WRONG = [
     (["search", "digit"], "did you mean 'digits'"),
     (["search", "digits", "--space", "mpl"], "did you mean 'mlp'"),
