@@ -40,12 +40,8 @@ def run_automl(arguments: Sequence[str], *, cwd: Path) -> Ran:
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def run_here(
-    arguments: Sequence[str], *, cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Ran:
+def run_here(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ran:
     """Run the command in this very process."""
-    monkeypatch.chdir(cwd)
-    monkeypatch.setenv("AUTOML_HOME", str(cwd / "home"))
     monkeypatch.setattr("sys.argv", ["automl", *arguments])
     with pytest.raises(SystemExit) as stopped:
         main()

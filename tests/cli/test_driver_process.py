@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from command import Run, run_automl
+from command import Run
 from shared_memory import shared_memory_of
 
 import automl as automl_package
@@ -62,7 +62,7 @@ def test_a_killed_driver_leaves_no_worker_and_its_study_to_the_next(tmp_path: Pa
         assert not alive
         assert not [path for path in shared if path.exists()]
     before = [one for one in automl_package.load_result("one", home=tmp_path / "home").trials if one.state.is_final]
-    ran = run_automl(["resume", "one"], cwd=tmp_path)
+    ran = automl("resume", "one")
     assert ran.code == 0, ran.err
     after = automl_package.load_result("one", home=tmp_path / "home").trials
     assert [trial.state for trial in after] == [TrialState.COMPLETE] * 3
@@ -136,7 +136,7 @@ def _only_trial(folder: Path) -> TrialRecord | None:
     return trials[0] if trials else None
 
 
-def test_one_ctrl_c_waits_for_the_checkpoints_of_long_epochs(tmp_path: Path) -> None:
+def test_one_ctrl_c_waits_for_the_checkpoints_of_long_epochs(tmp_path: Path, automl: Run) -> None:
     (tmp_path / "resting.py").write_text(_SLOW_SPACE)
     options = [*_OPTIONS, "--trials", "1", "--epochs", "4"]
     search = ["search", "iris", "--space", str(tmp_path / "resting.py:space"), "--name", "four", *options]
@@ -153,7 +153,7 @@ def test_one_ctrl_c_waits_for_the_checkpoints_of_long_epochs(tmp_path: Path) -> 
     assert paused is not None
     assert 1 < len(paused.epochs) < 4
     assert list((tmp_path / "home" / "studies" / "four" / "checkpoints").glob("*/*.npz"))
-    ran = run_automl(["resume", "four"], cwd=tmp_path)
+    ran = automl("resume", "four")
     assert ran.code == 0, ran.err
     ended = _only_trial(tmp_path)
     assert ended is not None

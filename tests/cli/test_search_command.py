@@ -149,7 +149,7 @@ def _curve(trial: TrialRecord) -> list[dict[str, float]]:
     return [dict(report.metrics) for report in trial.epochs]
 
 
-def test_own_table_own_space_that_is_exhausted(tmp_path: Path) -> None:
+def test_own_table_own_space_that_is_exhausted(tmp_path: Path, automl: Run) -> None:
     """A table of numbers, and a space from a file that holds two configs."""
     (tmp_path / "tiny.py").write_text(
         "from automl import Int, SearchSpace, input_layers, output_layers\n"
@@ -164,10 +164,10 @@ def test_own_table_own_space_that_is_exhausted(tmp_path: Path) -> None:
     rows = "\n".join(f"{a},{b},{3 * a - b}" for a, b in x)
     (tmp_path / "plane.csv").write_text(f"a,b,y\n{rows}\n")
     arguments = ["search", "plane.csv", "--target", "y", "--space", "tiny.py", "--trials", "9", "--epochs", "3"]
-    ran = run_automl([*arguments, "--workers", "1", "--finalists", "0", "--no-mlflow"], cwd=tmp_path)
+    ran = automl(*arguments, "--workers", "1", "--finalists", "0", "--no-mlflow")
     assert ran.code == 0, ran.err
     assert "exhausted" in ran.err
-    (found,) = json.loads(run_automl(["best", "--json"], cwd=tmp_path).out)
+    (found,) = json.loads(automl("best", "--json").out)
     assert found["objective"] == "val_rmse"
     assert sum(found["trials"].values()) == 2  # the space has two configs: it is exhausted, not repeated
 
@@ -193,9 +193,9 @@ def test_help_of_every_command(automl: Run, command: list[str]) -> None:
         assert option in ran.out
 
 
-def test_a_dataset_that_is_refused_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+def test_a_dataset_that_is_refused_does_not_take_the_others_with_it(automl: Run) -> None:
     arguments = ["search", "iris", "diabetes", "--objective", "val_accuracy", "--trials", "1", "--epochs", "1"]
-    ran = run_automl([*arguments, "--finalists", "0", "--no-mlflow", "--workers", "1", "--json"], cwd=tmp_path)
+    ran = automl(*arguments, "--finalists", "0", "--no-mlflow", "--workers", "1", "--json")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "regression" in ran.err
     assert [found["dataset"] for found in json.loads(ran.out)] == ["iris"]

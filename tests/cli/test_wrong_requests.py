@@ -109,7 +109,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a wrong request in this process and return its one line."""
-    printed = run_here(arguments, cwd=Path.cwd(), monkeypatch=monkeypatch, capsys=capsys)
+    printed = run_here(arguments, monkeypatch, capsys)
     assert printed.code == 2, printed.err
     lines = printed.err.splitlines()  # a warning of the data may come before
     assert [line for line in lines if line.startswith("automl: ")] == lines[-1:]
