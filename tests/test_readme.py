@@ -122,7 +122,7 @@ def test_the_tour_finds_a_good_model_and_prints_what_the_readme_shows(toured: Pa
 
 @pytest.mark.parametrize("arguments", commands()[1:], ids=" ".join)
 def test_command(
-    arguments: list[str], toured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], toured: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if arguments[1] == "ui":
         serve_ui(arguments, toured)
@@ -133,7 +133,7 @@ def test_command(
         arguments = [*arguments, "--time", "40s"]
     monkeypatch.chdir(toured)
     asked, redirected = (arguments[1:-2], arguments[-1]) if ">" in arguments else (arguments[1:], None)
-    ran = run_here(asked, monkeypatch, capsys)
+    ran = run_here(asked, monkeypatch, capfd)
     assert ran.code == 0, ran.err
     if redirected is not None:
         Path(redirected).write_text(ran.out, "utf-8")

@@ -40,11 +40,11 @@ def run_automl(arguments: Sequence[str], *, cwd: Path) -> Ran:
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def run_here(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ran:
+def run_here(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch, captured: pytest.CaptureFixture[str]) -> Ran:
     """Run the command in this very process."""
     monkeypatch.setattr("sys.argv", ["automl", *arguments])
     with pytest.raises(SystemExit) as stopped:
         main()
-    printed = capsys.readouterr()
+    printed = captured.readouterr()
     assert isinstance(stopped.value.code, int)
     return Ran(stopped.value.code, printed.out, printed.err)

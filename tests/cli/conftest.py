@@ -9,11 +9,11 @@ from command import Ran, Run, run_automl, run_here
 
 
 @pytest.fixture
-def automl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def automl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """Run `automl ARGUMENTS` in this process, in an empty folder with a home of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTOML_HOME", str(tmp_path / "home"))
-    return lambda *arguments: run_here(arguments, monkeypatch, capsys)
+    return lambda *arguments: run_here(arguments, monkeypatch, capfd)
 
 
 @pytest.fixture(scope="session")
