@@ -44,13 +44,12 @@ def test_a_search_from_first_trial_to_prediction(backend: str, tmp_path: Path) -
     predicted = result.predict(x).iloc[:, 0].astype(int)
     assert np.mean(predicted == y) == pytest.approx(result.test_score, abs=0.2)
 
-    again = automl.search((x, y), space, backend=backend, trials=2, finalists=0, name="again", **budget)
+    automl.search((x, y), space, backend=backend, trials=1, finalists=0, name="again", **budget)
+    again = automl.resume("again", space=space, trials=2, home=tmp_path)
+    assert again.record.settings["backend"] == backend
     for one, other in zip(result.trials, again.trials, strict=True):
+        assert (other.state, other.config) == (TrialState.COMPLETE, one.config)
         assert [report.metrics for report in one.epochs] == [report.metrics for report in other.epochs]
-
-    resumed = automl.resume("first", space=space, trials=3, home=tmp_path)
-    assert [trial.state for trial in resumed.trials] == [TrialState.COMPLETE] * 3
-    assert resumed.record.settings["backend"] == backend
 
 
 def test_a_search_in_mixed_precision_is_resumed_so(tmp_path: Path) -> None:

@@ -118,9 +118,10 @@ class Claims:
         self._thread.join()
         try:
             self._beat(None)
-        except STORE_ERRORS as error:
-            _log.warning("other drivers will wait %g s for this one, which has ended: %s", GRACE_SECONDS, error)
-        self._life_path(self.driver).unlink(missing_ok=True)
+        except STORE_ERRORS as error:  # by its file, which nobody holds any more, this machine's drivers know
+            _log.warning("drivers of other machines will wait %g s for this one, which ended: %s", GRACE_SECONDS, error)
+        else:
+            self._life_path(self.driver).unlink(missing_ok=True)
         self._life.close()
 
     def look(self, attributes: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from automl.records import Config
 from automl.training.assemble import compile_model, dtype_policy
 from automl.training.losses import make_losses
 from automl.training.metrics import Array
-from automl.training.rows import Rows
+from automl.training.rows import ResidentRows, Rows
 from automl.training.structure import structure_of
 from automl.training.sweeps import CompiledSweep, evaluation_sweep, training_sweep
 from automl.training.tunable import Cell, Numbers, numbers_of, optimizer_with_cells, with_cells
@@ -131,11 +131,13 @@ class Graphs:
     def rows(self, *, of_refit: bool) -> dict[str, Rows]:
         """Return the rows that are open, by file; what a trial opens beside them stays open for the next.
 
+        Rows that were streamed are opened anew: by then there may be room for them in memory.
+
         Args:
             of_refit: The trial trains on other rows than those before it, which are then given back.
         """
-        if of_refit:
-            self._rows = {}
+        stay = {} if of_refit else self._rows
+        self._rows = {file: rows for file, rows in stay.items() if isinstance(rows, ResidentRows)}
         return self._rows
 
     def open(self, network: Any, config: Config, spec: DatasetSpec, total_steps: int) -> tuple[TrainingGraph, State]:

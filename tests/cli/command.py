@@ -1,4 +1,4 @@
-"""The installed command, run in a process of its own."""
+"""The command: the installed one in a process of its own, or in this very one, which has imported all of it already."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+
+from automl.cli import main
 
 
 @dataclass(frozen=True)
@@ -34,3 +38,13 @@ def run_automl(arguments: Sequence[str], *, cwd: Path) -> Ran:
         check=False,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def run_here(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch, captured: pytest.CaptureFixture[str]) -> Ran:
+    """Run the command in this very process."""
+    monkeypatch.setattr("sys.argv", ["automl", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    printed = captured.readouterr()
+    assert isinstance(stopped.value.code, int)
+    return Ran(stopped.value.code, printed.out, printed.err)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command import Ran, Run, run_automl
+from command import Ran, Run, run_automl, run_here
 
 
 @pytest.fixture
-def automl(tmp_path: Path) -> Run:
-    """Run `automl ARGUMENTS` in an empty folder with a home of its own."""
-    return lambda *arguments: run_automl(arguments, cwd=tmp_path)
+def automl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run `automl ARGUMENTS` in this process, in an empty folder with a home of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTOML_HOME", str(tmp_path / "home"))
+    return lambda *arguments: run_here(arguments, monkeypatch, capfd)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from command import run_automl
+from command import Run
 from shared_memory import shared_memory_of
 
 import automl as automl_package
@@ -49,10 +49,10 @@ def _workers(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     return workers
 
 
-def test_a_killed_driver_leaves_no_worker_and_its_study_to_the_next(tmp_path: Path) -> None:
-    search = ["search", "digits", "--name", "one", "--trials", "4", "--epochs", "30", *_OPTIONS]
+def test_a_killed_driver_leaves_no_worker_and_its_study_to_the_next(tmp_path: Path, automl: Run) -> None:
+    search = ["search", "digits", "--name", "one", "--trials", "3", "--epochs", "30", *_OPTIONS]
     with _driving(tmp_path, *search) as driver:
-        refused = run_automl(["resume", "one"], cwd=tmp_path)
+        refused = automl("resume", "one")
         assert (refused.code, refused.err.count("\n")) == (2, 1)
         assert f"is being searched by process {driver.pid}" in refused.err
         workers = _workers(driver)
@@ -62,10 +62,10 @@ def test_a_killed_driver_leaves_no_worker_and_its_study_to_the_next(tmp_path: Pa
         assert not alive
         assert not [path for path in shared if path.exists()]
     before = [one for one in automl_package.load_result("one", home=tmp_path / "home").trials if one.state.is_final]
-    ran = run_automl(["resume", "one"], cwd=tmp_path)
+    ran = automl("resume", "one")
     assert ran.code == 0, ran.err
     after = automl_package.load_result("one", home=tmp_path / "home").trials
-    assert [trial.state for trial in after] == [TrialState.COMPLETE] * 4
+    assert [trial.state for trial in after] == [TrialState.COMPLETE] * 3
     assert list(after[: len(before)]) == before
 
 
@@ -121,7 +121,7 @@ def build(config, spec):
             return tf.ensure_shape(tf.numpy_function(self.rest, [rows], tf.float32), rows.shape)
 
         def rest(self, rows):
-            time.sleep(1.25)  # a step of training, and one of validation
+            time.sleep(0.9)  # a step of training, and one of validation: two epochs take longer than the least wait
             return rows
 
     inputs, x = input_layers(spec)
@@ -136,9 +136,9 @@ def _only_trial(folder: Path) -> TrialRecord | None:
     return trials[0] if trials else None
 
 
-def test_one_ctrl_c_waits_for_the_checkpoints_of_long_epochs(tmp_path: Path) -> None:
+def test_one_ctrl_c_waits_for_the_checkpoints_of_long_epochs(tmp_path: Path, automl: Run) -> None:
     (tmp_path / "resting.py").write_text(_SLOW_SPACE)
-    options = [*_OPTIONS, "--trials", "1", "--epochs", "5"]
+    options = [*_OPTIONS, "--trials", "1", "--epochs", "4"]
     search = ["search", "iris", "--space", str(tmp_path / "resting.py:space"), "--name", "four", *options]
     with _driving(tmp_path, *search, until="four: searching") as driver:
         while (running := _only_trial(tmp_path)) is None or not running.epochs:
@@ -151,9 +151,9 @@ def test_one_ctrl_c_waits_for_the_checkpoints_of_long_epochs(tmp_path: Path) -> 
     assert "running trials write checkpoints first" in rest
     paused = _only_trial(tmp_path)
     assert paused is not None
-    assert 1 < len(paused.epochs) < 5
+    assert 1 < len(paused.epochs) < 4
     assert list((tmp_path / "home" / "studies" / "four" / "checkpoints").glob("*/*.npz"))
-    ran = run_automl(["resume", "four"], cwd=tmp_path)
+    ran = automl("resume", "four")
     assert ran.code == 0, ran.err
     ended = _only_trial(tmp_path)
     assert ended is not None

@@ -16,7 +16,7 @@ import pytest
 from command import Ran, Run, run_automl
 
 import automl as automl_package
-from automl.records import TrialState
+from automl.records import TrialRecord, TrialState
 
 Searched = tuple[Path, Ran]
 
@@ -96,80 +96,60 @@ def test_a_name_that_exists_is_refused_and_resume_is_offered(searched: Searched)
     assert "automl resume iris-mlp-001" in ran.err
 
 
-def test_interrupted_search_is_resumed_and_leaves_no_process(tmp_path: Path) -> None:
-    """SIGINT to the driver alone: exit code 130, the resume command, no orphan; then the rest is searched."""
-    command = [str(Path(sys.executable).with_name("automl")), "search", "digits", "--trials", "3", "--workers", "1"]
-    command += ["--finalists", "0", "--no-mlflow", "--scheduler", "none", "--patience", "0", "--epochs", "40"]
-    environment = {**os.environ, "AUTOML_HOME": str(tmp_path / "home")}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as search:
-        assert search.stderr is not None
-        for line in search.stderr:
-            if line.startswith("trial 0"):
-                workers = psutil.Process(search.pid).children(recursive=True)
-                search.send_signal(signal.SIGINT)
-                break
-        rest = search.stderr.read()
-        assert search.wait(30) == 130
-    assert "automl resume digits-mlp-001" in rest
-    assert "Traceback" not in rest
-    assert workers
-    assert not any(worker.is_running() for worker in workers)
-    before = automl_package.load_result("digits-mlp-001", home=tmp_path / "home")
-    finished = [trial for trial in before.trials if trial.state.is_final]
-    assert len(finished) < 3
-    ran = run_automl(["resume", "digits-mlp-001"], cwd=tmp_path)
+def test_an_interrupted_search_goes_on_as_one_that_nobody_interrupted(tmp_path: Path) -> None:
+    """SIGINT to the driver alone: exit code 130, the resume command, no orphan; the rest is what it would have been.
+
+    Three processes, one seed: the same proposals and learning curves, with the trial that was cut off among them, which
+    goes on from its checkpoint.
+    """
+    arguments = ["search", "digits", "--trials", "3", "--epochs", "40", "--seed", "3", "--workers", "1"]
+    arguments += ["--finalists", "0", "--no-mlflow", "--scheduler", "none", "--patience", "0"]
+    arguments += ["--set", "batch_size=32"]  # or else epochs may be too short to be cut off in
+    ran = run_automl([*arguments, "--name", "whole"], cwd=tmp_path)
     assert ran.code == 0, ran.err
-    after = automl_package.load_result("digits-mlp-001", home=tmp_path / "home")
-    assert [trial.state for trial in after.trials] == [TrialState.COMPLETE] * 3
-    assert after.trials[: len(finished)] == tuple(finished)
-
-
-def test_an_interrupted_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    """Its curve is that of a search that nobody interrupted, and no epoch of its first part is trained again."""
-    options = ["--trials", "1", "--workers", "1", "--finalists", "0", "--no-mlflow", "--patience", "0"]
-    arguments = ["search", "digits", "--epochs", "120", *options]
-    assert run_automl([*arguments, "--name", "whole"], cwd=tmp_path).code == 0
-    whole = automl_package.load_result("whole", home=tmp_path / "home").trials[0]
+    whole = automl_package.load_result("whole", home=tmp_path / "home").trials
 
     command = [str(Path(sys.executable).with_name("automl")), *arguments, "--name", "cut"]
     environment = {**os.environ, "AUTOML_HOME": str(tmp_path / "home")}
     journal = tmp_path / "home" / "studies" / "cut" / "journal.log"
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as search:
-        while not (journal.exists() and b"epoch:2" in journal.read_bytes()):
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as search:
+        assert search.stderr is not None
+        assert any(line.startswith("trial 0") for line in search.stderr)
+        while journal.read_bytes().count(b'"epoch:2"') < 2:
             assert search.poll() is None
             time.sleep(0.02)
+        workers = psutil.Process(search.pid).children(recursive=True)
         search.send_signal(signal.SIGINT)
+        rest = search.stderr.read()
         assert search.wait(30) == 130
+    assert "automl resume cut" in rest
+    assert "Traceback" not in rest
+    assert workers
+    assert not any(worker.is_running() for worker in workers)
     checkpoints = journal.parent / "checkpoints"
-    assert [folder.name for folder in checkpoints.iterdir()] == ["000000"]
-    cut = automl_package.load_result("cut", home=tmp_path / "home").trials[0]
-    assert cut.state is TrialState.RUNNING
-    assert 2 <= len(cut.epochs) < 120
+    assert [folder.name for folder in checkpoints.iterdir()] == ["000001"]
+    ended, cut = automl_package.load_result("cut", home=tmp_path / "home").trials
+    assert (ended.state, cut.state) == (TrialState.COMPLETE, TrialState.RUNNING)
+    assert 2 <= len(cut.epochs) < 40
 
     ran = run_automl(["resume", "cut"], cwd=tmp_path)
     assert ran.code == 0, ran.err
-    resumed = automl_package.load_result("cut", home=tmp_path / "home").trials[0]
-    assert resumed.epochs[: len(cut.epochs)] == cut.epochs  # their seconds too
-    assert [one.metrics for one in resumed.epochs] == [pytest.approx(one.metrics, abs=1e-6) for one in whole.epochs]
+    resumed = automl_package.load_result("cut", home=tmp_path / "home").trials
+    assert [trial.state for trial in resumed] == [TrialState.COMPLETE] * 3
+    assert resumed[0] == ended
+    assert resumed[1].epochs[: len(cut.epochs)] == cut.epochs  # their seconds too: they were not trained again
+    assert [(trial.config, trial.seed) for trial in resumed] == [(trial.config, trial.seed) for trial in whole]
+    for number in (0, 2):
+        assert _curve(resumed[number]) == _curve(whole[number])
+    assert _curve(resumed[1]) == [pytest.approx(metrics, abs=1e-6) for metrics in _curve(whole[1])]
     assert not checkpoints.exists()
 
 
-def test_same_seed_and_one_worker_twice(tmp_path: Path) -> None:
-    """Identical proposals and identical learning curves, in two processes."""
-    records = []
-    for name in ("one", "two"):
-        arguments = ["search", "wine", "--name", name, "--trials", "5", "--epochs", "6", "--workers", "1"]
-        ran = run_automl([*arguments, "--seed", "3", "--finalists", "0", "--no-mlflow"], cwd=tmp_path)
-        assert ran.code == 0, ran.err
-        records.append(automl_package.load_result(name, home=tmp_path / "home").record)
-    for left, right in zip(records[0].trials, records[1].trials, strict=True):
-        assert left.config == right.config
-        assert left.seed == right.seed
-        curves = [[dict(report.metrics) for report in trial.epochs] for trial in (left, right)]
-        assert curves[0] == curves[1]
+def _curve(trial: TrialRecord) -> list[dict[str, float]]:
+    return [dict(report.metrics) for report in trial.epochs]
 
 
-def test_own_table_own_space_that_is_exhausted(tmp_path: Path) -> None:
+def test_own_table_own_space_that_is_exhausted(tmp_path: Path, automl: Run) -> None:
     """A table of numbers, and a space from a file that holds two configs."""
     (tmp_path / "tiny.py").write_text(
         "from automl import Int, SearchSpace, input_layers, output_layers\n"
@@ -184,10 +164,10 @@ def test_own_table_own_space_that_is_exhausted(tmp_path: Path) -> None:
     rows = "\n".join(f"{a},{b},{3 * a - b}" for a, b in x)
     (tmp_path / "plane.csv").write_text(f"a,b,y\n{rows}\n")
     arguments = ["search", "plane.csv", "--target", "y", "--space", "tiny.py", "--trials", "9", "--epochs", "3"]
-    ran = run_automl([*arguments, "--workers", "1", "--finalists", "0", "--no-mlflow"], cwd=tmp_path)
+    ran = automl(*arguments, "--workers", "1", "--finalists", "0", "--no-mlflow")
     assert ran.code == 0, ran.err
     assert "exhausted" in ran.err
-    (found,) = json.loads(run_automl(["best", "--json"], cwd=tmp_path).out)
+    (found,) = json.loads(automl("best", "--json").out)
     assert found["objective"] == "val_rmse"
     assert sum(found["trials"].values()) == 2  # the space has two configs: it is exhausted, not repeated
 
@@ -213,9 +193,9 @@ def test_help_of_every_command(automl: Run, command: list[str]) -> None:
         assert option in ran.out
 
 
-def test_a_dataset_that_is_refused_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+def test_a_dataset_that_is_refused_does_not_take_the_others_with_it(automl: Run) -> None:
     arguments = ["search", "iris", "diabetes", "--objective", "val_accuracy", "--trials", "1", "--epochs", "1"]
-    ran = run_automl([*arguments, "--finalists", "0", "--no-mlflow", "--workers", "1", "--json"], cwd=tmp_path)
+    ran = automl(*arguments, "--finalists", "0", "--no-mlflow", "--workers", "1", "--json")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "regression" in ran.err
     assert [found["dataset"] for found in json.loads(ran.out)] == ["iris"]

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from command import run_automl
+from command import Run, run_automl
 
 import automl as automl_package
 from automl.driver import Progress
@@ -65,19 +65,19 @@ def _end_of_search(options: list[str], home: Path, spoil: Callable[[], object]) 
     return rest.splitlines()[-1]
 
 
-def test_a_full_disk_ends_the_search_in_one_line_and_it_goes_on_later(small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_ends_the_search_in_one_line_and_it_goes_on_later(small_disk: Path, automl: Run) -> None:
     last = _end_of_search(
         ["--trials", "40", "--finalists", "0", "--name", "full"], small_disk, lambda: _fill(small_disk / "ballast")
     )
     assert last.startswith("automl: the store failed (No space left on device")
     assert last.endswith("go on with: automl resume full")
-    refused = run_automl(["search", "wine", "--no-mlflow", "--workers", "1"], cwd=tmp_path)
+    refused = automl("search", "wine", "--no-mlflow", "--workers", "1")
     assert (refused.code, refused.err.count("\n")) == (3, 1), refused.err
     assert "No space left" in refused.err
     before = automl_package.load_result("full", home=small_disk).trials
     (small_disk / "ballast").unlink()
     done = len([trial for trial in before if trial.state.is_final])
-    ran = run_automl(["resume", "full", "--trials", str(done + 2)], cwd=tmp_path)
+    ran = automl("resume", "full", "--trials", str(done + 2))
     assert ran.code == 0, ran.err
     after = automl_package.load_result("full", home=small_disk).trials
     assert [trial.state for trial in after] == [TrialState.COMPLETE] * (done + 2)
@@ -93,13 +93,13 @@ def test_a_full_disk_ends_the_search_in_one_line_and_it_goes_on_later(small_disk
         (["status", "full"], 0),
         (["best"], 0),
     ):
-        ran = run_automl(arguments, cwd=tmp_path)
+        ran = automl(*arguments)
         assert (ran.code, ran.err.count("\n")) == (code, int(code > 0)), (arguments, ran.err)
         assert code == 0 or "Read-only file system" in ran.err or "cannot be written" in ran.err
 
 
 def test_a_disk_that_fills_under_the_finalists_and_under_the_final_model_loses_nothing(
-    small_disk: Path, tmp_path: Path
+    small_disk: Path, automl: Run
 ) -> None:
     ballast, study = small_disk / "ballast", small_disk / "studies" / "full"
     wide = ["--set", "hidden=2", "--set", "units=512"]  # a megabyte of weights; the journal needs a few kilobytes
@@ -130,7 +130,7 @@ def test_a_disk_that_fills_under_the_finalists_and_under_the_final_model_loses_n
     assert not list(study.glob("model*"))
 
     ballast.unlink()
-    ran = run_automl(["resume", "full"], cwd=tmp_path)
+    ran = automl("resume", "full")
     assert ran.code == 0, ran.err
     result = automl_package.load_result("full", home=small_disk)
     assert result.record.finalists == trained.finalists
@@ -141,7 +141,7 @@ def test_a_disk_that_fills_under_the_finalists_and_under_the_final_model_loses_n
     assert not (study / "finalists").exists()
 
 
-def test_a_database_that_is_locked_under_a_search_loses_nothing(tmp_path: Path) -> None:
+def test_a_database_that_is_locked_under_a_search_loses_nothing(tmp_path: Path, automl: Run) -> None:
     database = tmp_path / "studies.db"
     url = f"sqlite:///{database}?timeout=0.5"
     with closing(sqlite3.connect(database, timeout=30)) as other:
@@ -154,7 +154,7 @@ def test_a_database_that_is_locked_under_a_search_loses_nothing(tmp_path: Path) 
         assert "go on with: automl resume locked" in last
     before = automl_package.load_result("locked", home=tmp_path / "home", storage=url).trials
     done = len([trial for trial in before if trial.state.is_final])
-    ran = run_automl(["resume", "locked", "--trials", str(done + 2), "--storage", url], cwd=tmp_path)
+    ran = automl("resume", "locked", "--trials", str(done + 2), "--storage", url)
     assert ran.code == 0, ran.err
     after = automl_package.load_result("locked", home=tmp_path / "home", storage=url).trials
     assert [trial.state for trial in after] == [TrialState.COMPLETE] * (done + 2)

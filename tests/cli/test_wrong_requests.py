@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-
-from automl.cli import main
+from command import run_here
 
 WRONG = [
     (["search", "digit"], "did you mean 'digits'"),
@@ -110,11 +109,8 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a wrong request in this process and return its one line."""
-    monkeypatch.setattr("sys.argv", ["automl", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    printed = capsys.readouterr()
-    assert stopped.value.code == 2, printed.err
+    printed = run_here(arguments, monkeypatch, capsys)
+    assert printed.code == 2, printed.err
     lines = printed.err.splitlines()  # a warning of the data may come before
     assert [line for line in lines if line.startswith("automl: ")] == lines[-1:]
     assert "Traceback" not in printed.err

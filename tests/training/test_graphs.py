@@ -21,7 +21,7 @@ from automl.training.assemble import build_network, compile_model
 from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
 from automl.training.loop import Evaluator
-from automl.training.rows import open_rows
+from automl.training.rows import StreamedRows, open_rows
 from automl.training.structure import structure_of
 from automl.training.tensorflow_sweeps import TensorflowSweep, _evaluation_step, evaluation_sweep
 from automl.training.tunable import numbers_of
@@ -354,4 +354,6 @@ def test_rows_stay_open_from_trial_to_trial_until_a_refit(digits: PreparedDatase
     _assert_alike(first, again)
     assert opened
     assert all(graphs.rows(of_refit=False)[name] is rows for name, rows in opened.items())
+    graphs.rows(of_refit=False)["streamed"] = StreamedRows([np.zeros((2, 1))], [np.zeros(2)])
+    assert graphs.rows(of_refit=False) == opened  # there may be room for them now
     assert graphs.rows(of_refit=True) == {}

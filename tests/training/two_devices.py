@@ -30,7 +30,7 @@ def main() -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     x, y = load_digits(return_X_y=True)
     data = prepare(raw_from_arrays("digits", x[:300], y[:300]), task=None, split_seed=0, cache=Path(sys.argv[1]))
-    space = find_space("mlp").narrow({"dropout": 0.0, "batch_size": 32})
+    space = find_space("mlp").narrow({"hidden": 1, "dropout": 0.0, "batch_size": 32})
     objective = Objective("val_accuracy", "max")
     job = TrialJob(number=0, config=space.default_config(), seed=5, epochs=EPOCHS, patience=0, objective=objective)
     alone = _losses(job, data)
