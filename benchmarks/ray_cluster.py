@@ -28,8 +28,8 @@ import psutil
 from automl.data import prepare, raw_from_arrays
 from automl.driver import Driver, Progress
 from automl.executors.base import Executor
-from automl.executors.ray_actors import RayExecutor
 from automl.executors.ray_request import RayRequest
+from automl.executors.ray_tune import RayExecutor
 from automl.objective import Objective
 from automl.records import TrialRecord, TrialState
 from automl.search_loop import SearchLoop

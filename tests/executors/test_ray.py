@@ -31,10 +31,10 @@ from automl.executors.backends import GPU_MEMORY
 from automl.executors.base import Event, Reported
 from automl.executors.devices import plan_slots
 from automl.executors.local import LocalExecutor
-from automl.executors.ray_actors import RayExecutor
 from automl.executors.ray_cluster import connect
 from automl.executors.ray_request import RayRequest
 from automl.executors.ray_slot import SlotPlan
+from automl.executors.ray_tune import RayExecutor
 from automl.records import FailureReason, TrialState
 
 MakeRay = Callable[[], RayExecutor]
@@ -198,7 +198,7 @@ def _until_epoch_2(executor: RayExecutor) -> list[Event]:
 def _actor_of(executor: RayExecutor) -> int:
     """Return the process of the actor that runs the one trial: it is not the one whose worker is free."""
     _, idle = executor.call(return_spec_name, suffix="")
-    actors = [one for one in psutil.process_iter(["cmdline"]) if "RemoteSlot" in " ".join(one.info["cmdline"] or [])]
+    actors = [one for one in psutil.process_iter(["cmdline"]) if "ResourceTrainable" in " ".join(one.info["cmdline"] or [])]
     ours = [one for one in actors if psutil.Process().pid in {parent.pid for parent in one.parents()}]
     (busy,) = [one.pid for one in ours if idle not in {child.pid for child in one.children()}]
     return busy
