@@ -1,4 +1,4 @@
-"""What Ray costs: reports a second through its actors, the driver's memory, and wall-clock beside the local executor.
+"""What Ray costs: reports a second through Ray Tune, the driver's memory, and wall-clock beside the local executor.
 
     python -m benchmarks.ray_cluster [--trials 2000] [--work digits] [--rounds 2] [--json ray.json]
 

@@ -214,6 +214,8 @@ class RayExecutor:
         except RayTaskError as error:
             raise _own_error(_cause(error)) from None
         except RayError as error:
+            slot.is_ready = False  # Tune is about to say so
+            self._desk = None if slot is self._desk else self._desk
             raise SurroundingsError(f"a worker died with its Ray actor ({_first_line(error)})") from None
         return value
 

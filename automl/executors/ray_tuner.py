@@ -239,9 +239,9 @@ class _StudyScheduler(FIFOScheduler):
         self._pass_on(trial, result)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        error = trial.get_error()
-        lines = str(error).strip().splitlines() if error else []
-        self._clients.hear(Lost(trial.trial_id, trial.config["run"], lines[-1] if lines else ""))
+        written = Path(trial.error_file).read_text("utf-8") if trial.error_file else ""
+        lines = written.strip().splitlines() or ["for no reason that Ray tells"]
+        self._clients.hear(Lost(trial.trial_id, trial.config["run"], lines[-1].strip()))
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Let a run that waits for a slot go before slots that would rest."""

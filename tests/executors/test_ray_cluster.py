@@ -452,7 +452,7 @@ automl.search("iris", "mlp", trials=6, epochs=20, workers=1, patience=0, schedul
 def _slots_below(pids: list[int]) -> list[int]:
     """Return the actors and workers, and a Ray of its own with its head, among what descends from processes."""
     below = [child for pid in pids for child in psutil.Process(pid).children(recursive=True)]
-    names = ("ResourceTrainable", "automl.executors.worker", "gcs_server", "raylet/raylet")
+    names = ("TrialSlot", "ResourceTrainable", "automl.executors.worker", "gcs_server", "raylet/raylet")
     return [one.pid for one in below if any(name in " ".join(_command(one)) for name in names)]
 
 
