@@ -140,10 +140,9 @@ class RemoteSlot:
         self._executor.submit(self._own_job)
         return self.go_on()
 
-    def decide(self, decision: Decision) -> Happened:
-        """Answer the last report."""
+    def decide(self, decision: Decision) -> None:
+        """Answer the last report; `go_on` says what comes of it."""
         self._executor.decide(self._own_job, decision)
-        return self.go_on()
 
     def go_on(self) -> Happened:
         """Wait until something happens."""

@@ -20,7 +20,7 @@ from ray import tune
 from automl.executors.base import Ended
 from automl.executors.messages import Prepare
 from automl.executors.ray_slot import FolderRefs, Happened, Prepared, RemoteSlot, SlotPlan
-from automl.records import TrialResult
+from automl.records import Decision, TrialResult
 
 REST = "rest"  # the order to a slot without a job: end this trial of Tune's, so that one with a job may begin
 
@@ -62,6 +62,11 @@ class TrialSlot(tune.Trainable):
     async def order(self, method: str, *arguments: Any) -> None:
         """Take an order of the driver's: a method of the slot, or `REST`."""
         self._orders.put((method, arguments))
+
+    async def decide(self, decision: Decision) -> None:
+        """Answer the last report, for which the worker waits: it need not wait for Tune's next step as well."""
+        self._slot.result().decide(decision)
+        self._orders.put(("go_on", ()))
 
     async def abandon(self, run: int, result: TrialResult) -> None:
         """End a run's job at once; the step that is under way, or the next, says so."""

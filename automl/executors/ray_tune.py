@@ -172,7 +172,7 @@ class RayExecutor:
         if run.slot is None:
             self._end_unplaced(run)
         elif run.slot.awaits_order:
-            run.slot.order("decide", decision)
+            run.slot.decide(decision)
 
     def abandon(self, job: TrialJob, result: TrialResult) -> None:
         """End a job at once, wherever it is; an `Ended` with `result` follows."""
@@ -374,12 +374,12 @@ class RayExecutor:
         elif run.ending is not None:
             slot.order("go_on")  # it is being ended
         elif event.report.epoch < run.reported_epoch:
-            slot.order("decide", Decision.CONTINUE)  # it went on after this epoch in the slot that was lost
+            slot.decide(Decision.CONTINUE)  # it went on after this epoch in the slot that was lost
         elif event.report.epoch > run.reported_epoch:
             run.reported_epoch, run.decision, slot.awaits_order = event.report.epoch, None, True
             self._events.append(Reported(run.job, event.report))
         elif run.decision is not None:
-            slot.order("decide", run.decision)
+            slot.decide(run.decision)
         else:
             slot.awaits_order = True
 
@@ -482,6 +482,11 @@ class _Slot:
         """Say what the step of Tune's that is under way, or the next, is to do."""
         self.awaits_order = False
         self.actor.order.remote(method, *arguments)
+
+    def decide(self, decision: Decision) -> None:
+        """Answer the last report of its run."""
+        self.awaits_order = False
+        self.actor.decide.remote(decision)
 
     def abandon(self, run: _Run) -> None:
         """Have a run ended that was sent; a step says so."""
