@@ -160,7 +160,6 @@ class TunerThread:
                 storage_path=str(folder),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=LOST_SLOTS),
-                callbacks=[_Beginnings(clients)],
                 stop=_Ending(clients),
                 verbose=0,
             ),
@@ -230,6 +229,8 @@ class _StudyScheduler(FIFOScheduler):
     def __init__(self, clients: _Clients) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._clients = clients
+        self._actors: dict[str, Any] = {}  # by the trial that runs in it
+        self._opened: set[Any] = set()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         self._pass_on(trial, result)
@@ -237,35 +238,37 @@ class _StudyScheduler(FIFOScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         self._pass_on(trial, result)
+        self._actors.pop(trial.trial_id, None)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        self._opened.discard(self._actors.pop(trial.trial_id, None))
         written = Path(trial.error_file).read_text("utf-8") if trial.error_file else ""
         lines = written.strip().splitlines() or ["for no reason that Ray tells"]
         self._clients.hear(Lost(trial.trial_id, trial.config["run"], lines[-1].strip()))
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Let a run that waits for a slot go before slots that would rest."""
+        """Say which trials have begun, and let a run that waits for a slot go before slots that would rest.
+
+        Tune asks before whatever it does. A callback of its own would tell of beginnings too, but for every callback
+        that is not its own Tune loads MLflow, to count those that are.
+        """
         live = tune_controller.get_live_trials()
+        for trial in live:
+            if trial.status == Trial.RUNNING and trial.trial_id not in self._actors:
+                self._begin(trial)
         return next((one for one in live if one.status == Trial.PENDING and one.config["run"] != _IDLE), None)
+
+    def _begin(self, trial: Trial) -> None:
+        actor: Any = trial.temporary_state.ray_actor
+        self._actors[trial.trial_id] = actor
+        if actor not in self._opened:
+            self._opened.add(actor)
+            actor.open.remote(self._clients.plan())
+        self._clients.hear(Began(trial.trial_id, trial.config["run"], actor))
 
     def _pass_on(self, trial: Trial, result: dict[str, Any]) -> None:
         while result["said"]:
             self._clients.hear(Said(trial.trial_id, result["said"].pop(0)))
-
-
-class _Beginnings(tune.Callback):
-    """Says which actor a trial of Tune's has, and makes a new one's slot."""
-
-    def __init__(self, clients: _Clients) -> None:
-        self._clients = clients
-        self._known: set[Any] = set()
-
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        actor: Any = trial.temporary_state.ray_actor
-        if actor not in self._known:
-            self._known.add(actor)
-            actor.open.remote(self._clients.plan())
-        self._clients.hear(Began(trial.trial_id, trial.config["run"], actor))
 
 
 class _Ending(tune.Stopper):
