@@ -79,6 +79,15 @@ class TestRayExecutor(ExecutorContract):
         assert len(curves[0]) == 3 * 4
         assert curves[0] == curves[1]
 
+    def test_slots_stay_warm_while_there_is_nothing_to_do(self, executor: RayExecutor) -> None:
+        finish(executor, make_job(0), make_job(1))
+        workers = _workers()
+        assert len(workers) == 2
+        for _ in range(4):
+            assert executor.wait(0.5) == []
+        finish(executor, make_job(2), make_job(3))
+        assert _workers() == workers
+
     def test_an_actor_that_dies_is_replaced_and_its_trial_goes_on(self, executor: RayExecutor) -> None:
         job = make_job(epochs=4)
         executor.submit(job)
@@ -188,6 +197,12 @@ def _until_epoch_2(executor: RayExecutor) -> list[Event]:
             if isinstance(event, Reported) and event.report.epoch < 2:
                 executor.decide(event.job, CONTINUE)
     return events
+
+
+def _workers() -> set[int]:
+    """Return the processes of this one's workers."""
+    below = psutil.Process().children(recursive=True)
+    return {one.pid for one in below if "automl.executors.worker" in one.cmdline()}
 
 
 def _actor_of(executor: RayExecutor) -> int:
