@@ -29,6 +29,7 @@ from automl.executors.local import prepare_message
 from automl.executors.messages import Prepare
 from automl.executors.ray_cluster import Cluster, available, connect, in_one_line, put_folder, users_modules_by_value
 from automl.executors.ray_request import RayRequest, words
+from automl.executors.ray_runs import Run, Slot
 from automl.executors.ray_slot import (
     FolderRefs,
     Happened,
@@ -89,10 +90,10 @@ class RayExecutor:
         self._cluster: Cluster | None = None
         self._tuner: TunerThread | None = None
         self._heard: SimpleQueue[Heard | _Answered] = SimpleQueue()
-        self._slots: list[_Slot] = []
-        self._runs: dict[int, _Run] = {}  # those that have not ended, by number
+        self._slots: list[Slot] = []
+        self._runs: dict[int, Run] = {}  # those that have not ended, by number
         self._run_count = 0
-        self._desk: _Slot | None = None  # on the driver's node, for calls whose files must come here
+        self._desk: Slot | None = None  # on the driver's node, for calls whose files must come here
         self._events: list[Event] = []
         self._message: Prepare | None = None
         self._data: FolderRefs | None = None
@@ -157,7 +158,7 @@ class RayExecutor:
     def submit(self, job: TrialJob) -> None:
         """Give a job to the next slot that is free."""
         self._run_count += 1
-        run = self._runs[self._run_count] = _Run(number=self._run_count, job=job)
+        run = self._runs[self._run_count] = Run(number=self._run_count, job=job)
         self._offer(run)
 
     def concentrate(self, slots: int) -> None:
@@ -235,13 +236,13 @@ class RayExecutor:
         self._cluster = self._tuner = None
 
     @property
-    def _actors(self) -> list[_Slot]:
+    def _actors(self) -> list[Slot]:
         return self._slots if self._desk is None else [*self._slots, self._desk]
 
-    def _run_of(self, job: TrialJob) -> _Run | None:
+    def _run_of(self, job: TrialJob) -> Run | None:
         return next((run for run in self._runs.values() if run.job is job), None)
 
-    def _offer(self, run: _Run) -> None:
+    def _offer(self, run: Run) -> None:
         assert self._tuner is not None
         self._tuner.offer(Offer(number=run.number, config=run.job.config, is_over=lambda: run.number not in self._runs))
         self._make_room()
@@ -254,7 +255,7 @@ class RayExecutor:
             slot.is_resting = False
             slot.order(REST)
 
-    def _caller(self) -> _Slot:
+    def _caller(self) -> Slot:
         """Return a free slot of a machine that sees the driver's files; one is opened beside the others if need be."""
         while not (ready := [slot for slot in self._slots if slot.is_ready and slot.is_resting]):
             self._receive(1.0)
@@ -264,7 +265,7 @@ class RayExecutor:
         if self._desk is None:
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             actor: Any = ray.remote(RemoteSlot)
-            self._desk = _Slot(actor.options(num_cpus=0, scheduling_strategy=here).remote(self._plan))
+            self._desk = Slot(actor.options(num_cpus=0, scheduling_strategy=here).remote(self._plan))
             self._prepare_slot(self._desk)
         while self._desk is not None and not self._desk.is_ready:
             self._receive(1.0)
@@ -295,14 +296,14 @@ class RayExecutor:
             case _Answered(slot, answer):
                 self._open(slot, answer)
 
-    def _slot_of(self, trial: str) -> _Slot | None:
+    def _slot_of(self, trial: str) -> Slot | None:
         return next((slot for slot in self._slots if slot.trial == trial), None)
 
-    def _begin(self, trial: str, run: _Run | None, actor: Any) -> None:
+    def _begin(self, trial: str, run: Run | None, actor: Any) -> None:
         """Give a run to the actor that Tune has found for it; without a run, the actor rests."""
         slot = next((slot for slot in self._slots if slot.actor == actor), None)
         if slot is None:
-            slot = _Slot(actor)
+            slot = Slot(actor)
             self._slots.append(slot)
             self._unplaced = max(0, self._unplaced - 1)
             if self._message is not None:
@@ -313,22 +314,22 @@ class RayExecutor:
         elif slot.is_ready:
             self._send(run, slot)
 
-    def _send(self, run: _Run, slot: _Slot) -> None:
+    def _send(self, run: Run, slot: Slot) -> None:
         run.began = run.began or time.monotonic()
         slot.order("run", run.number, run.job, None if slot.sees_home else collect_files(run.job))
 
-    def _prepare_slot(self, slot: _Slot) -> None:
+    def _prepare_slot(self, slot: Slot) -> None:
         slot.is_ready = False
         if slot.message is None:  # else it is asked again once it has answered: the second could overtake the first
             slot.message = self._message
             self._ask(slot, "prepare", self._message, self._plan.log_path)
 
-    def _ask(self, slot: _Slot, method: str, *arguments: Any) -> None:
+    def _ask(self, slot: Slot, method: str, *arguments: Any) -> None:
         """Call a method of an actor; the answer is heard with all else."""
         answer = getattr(slot.actor, method).remote(*arguments).future()
         answer.add_done_callback(lambda done: self._heard.put(_Answered(slot, done)))
 
-    def _open(self, slot: _Slot, answered: Future[Prepared]) -> None:
+    def _open(self, slot: Slot, answered: Future[Prepared]) -> None:
         """Let a slot work, once it has the dataset."""
         try:
             answer = answered.result()
@@ -357,14 +358,14 @@ class RayExecutor:
             self._data = put_folder(Path(self._message.prepared_folder))
         return self._data
 
-    def _hear(self, slot: _Slot | None, said: Happened | Exception) -> None:
+    def _hear(self, slot: Slot | None, said: Happened | Exception) -> None:
         if isinstance(said, Exception):
             raise _own_error(said) from None
         if slot is not None:
             for event in said.events:
                 self._note(slot, event, said.files)
 
-    def _note(self, slot: _Slot, event: Event, files: CarriedFiles | None) -> None:
+    def _note(self, slot: Slot, event: Event, files: CarriedFiles | None) -> None:
         run = slot.run
         assert run is not None
         if files is not None:
@@ -383,7 +384,7 @@ class RayExecutor:
         else:
             slot.awaits_order = True
 
-    def _end(self, run: _Run, result: TrialResult) -> None:
+    def _end(self, run: Run, result: TrialResult) -> None:
         if result.reason == FailureReason.OOM and run.slot is not None:  # a slot knows of no others
             beside = any(one.run and one.node == run.slot.node for one in self._slots if one is not run.slot)
             result = replace(result, is_transient=result.is_transient or beside)
@@ -392,7 +393,7 @@ class RayExecutor:
             run.slot.run = None
         del self._runs[run.number]
 
-    def _lose(self, slot: _Slot | None, run: _Run | None, cause: str) -> None:
+    def _lose(self, slot: Slot | None, run: Run | None, cause: str) -> None:
         """Do without a slot whose actor or node is gone; Tune lets its trial go on elsewhere.
 
         Raises:
@@ -417,7 +418,7 @@ class RayExecutor:
         self._end_unplaced(run)
         self._make_room()
 
-    def _end_unplaced(self, run: _Run) -> None:
+    def _end_unplaced(self, run: Run) -> None:
         """End a run that no slot has, if there is nothing left to be done but to say so."""
         if run.decision is Decision.STOP and run.job.weights_path is None and run.ending is None:
             run.ending = TrialResult(state=TrialState.PRUNED)
@@ -440,75 +441,11 @@ class RayExecutor:
             )
 
 
-@dataclass(eq=False)
-class _Run:
-    """A job on its way, from slot to slot if need be."""
-
-    number: int
-    job: TrialJob
-    slot: _Slot | None = None
-    reported_epoch: int = 0
-    decision: Decision | None = None  # on that report; it holds in whichever slot the job goes on
-    moves: int = 0
-    ending: TrialResult | None = None  # what it ends with, whatever its slot says
-    began: float | None = None  # `time.monotonic()` when a worker was given it first
-
-    def ended_as(self, result: TrialResult) -> TrialResult:
-        """Return how it ended of which its slot says this: where both mean the same, the slot knows more."""
-        ending = self.ending or result
-        return result if (result.state, result.reason) == (ending.state, ending.reason) else ending
-
-    @property
-    def seconds(self) -> float:
-        """How long workers have been at it."""
-        return 0.0 if self.began is None else time.monotonic() - self.began
-
-
-class _Slot:
-    """One actor, and what it is doing."""
-
-    def __init__(self, actor: Any) -> None:
-        self.actor = actor
-        self.trial = ""  # Tune's, which it is in
-        self.run: _Run | None = None
-        self.is_resting = False  # Tune's trial in it has no run
-        self.awaits_order = False  # its worker waits for a decision
-        self.message: Prepare | None = None  # that it is being prepared for
-        self.is_ready = False
-        self.sees_home = False
-        self.node = ""
-
-    def begin(self, trial: str, run: _Run | None) -> None:
-        self.trial, self.run, self.is_resting, self.awaits_order = trial, run, run is None, False
-        if run is not None:
-            run.slot = self
-
-    def order(self, method: str, *arguments: Any) -> None:
-        """Say what the step of Tune's that is under way, or the next, is to do."""
-        self.awaits_order = False
-        self.actor.order.remote(method, *arguments)
-
-    def decide(self, decision: Decision) -> None:
-        """Answer the last report of its run."""
-        self.awaits_order = False
-        self.actor.decide.remote(decision)
-
-    def abandon(self, run: _Run) -> None:
-        """Have a run ended that was sent; a step says so."""
-        self.actor.abandon.remote(run.number, run.ending)
-        if self.awaits_order:
-            self.order("go_on")
-
-    def kill(self) -> None:
-        with contextlib.suppress(RayError, ValueError):  # it is gone already
-            ray.kill(self.actor)
-
-
 @dataclass(frozen=True)
 class _Answered:
     """An actor has answered what it was asked directly."""
 
-    slot: _Slot
+    slot: Slot
     answer: Future[Prepared]
 
 
