@@ -201,8 +201,14 @@ def _until_epoch_2(executor: RayExecutor) -> list[Event]:
 
 def _workers() -> set[int]:
     """Return the processes of this one's workers."""
-    below = psutil.Process().children(recursive=True)
-    return {one.pid for one in below if "automl.executors.worker" in one.cmdline()}
+    return {one.pid for one in psutil.Process().children(recursive=True) if _is_worker(one)}
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "automl.executors.worker" in process.cmdline()
+    except psutil.NoSuchProcess:  # or a zombie
+        return False
 
 
 def _actor_of(executor: RayExecutor) -> int:
