@@ -28,8 +28,8 @@ _BATCH_HOOKS = tuple(f"on_{of}batch_{moment}" for of in ("", "train_", "test_") 
 def steps_by_timing(model: Any, batch: Any) -> int:
     """Return how many steps a call should take, by how long the model takes to predict a batch.
 
-    1 where it must be: Keras refuses more on torch and gains nothing by them on JAX; on several devices they fail
-    (keras-team/keras#19246).
+    1 where it must be: Keras refuses more on torch and gains nothing by them on JAX; on several devices they fail,
+    as in keras-team/keras#19246.
 
     Args:
         model: A compiled `keras.Model`; it is left as it was.

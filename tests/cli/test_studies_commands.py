@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import Run
@@ -23,6 +24,13 @@ from automl.settings import SearchSettings
 from automl.study.shared_study import SharedStudy
 from automl.study.storage import stored_names
 from automl.study.study import Study
+
+MADE: dict[str, Any] = {
+    "space": SearchSpace("made", [Int("units", 1, 9)], print),
+    "spec": SPEC,
+    "objective": Objective("val_accuracy", "max"),
+    "settings": SearchSettings(trials=1, seconds=None),
+}
 
 
 def test_delete_removes_the_folder_and_nothing_else(automl: Run, tmp_path: Path) -> None:
@@ -42,14 +50,9 @@ def shared(tmp_path: Path) -> Iterator[tuple[SharedStudy, str]]:
     url = f"sqlite:///{tmp_path / 'studies.db'}"
     elsewhere = Home(tmp_path / "elsewhere")
     elsewhere.create()
-    space = SearchSpace("made", [Int("units", 1, 9)], print)
-    settings = SearchSettings(trials=1, seconds=None)
-    goal = Objective("val_accuracy", "max")
     folder = elsewhere.new_study_folder("made", "")
     origin = {"data": DataRequest(source=str(tmp_path / "gone.csv")).to_json(), "fingerprint": "0" * 16}
-    study = SharedStudy.create(
-        folder, storage=url, space=space, spec=SPEC, objective=goal, settings=settings, origin=origin
-    )
+    study = SharedStudy.create(folder, storage=url, **MADE, origin=origin)
     yield study, url
     study.close()
 
@@ -119,12 +122,7 @@ def test_doctor_looks_at_the_studies_of_a_storage(automl: Run, tmp_path: Path) -
     url = f"sqlite:///{database}"
     home = Home(tmp_path / "home")
     home.create()
-    space = SearchSpace("made", [Int("units", 1, 9)], print)
-    settings = SearchSettings(trials=1, seconds=None)
-    goal = Objective("val_accuracy", "max")
-    Study.create(
-        home.new_study_folder("made", ""), storage=url, space=space, spec=SPEC, objective=goal, settings=settings
-    )
+    Study.create(home.new_study_folder("made", ""), storage=url, **MADE)
     (home.studies / "lost").mkdir()
     (home.path / "automl.json").write_text("")  # a disk was full at the first use: it is repaired, and holds nothing up
     with closing(sqlite3.connect(database)) as connection:
@@ -155,11 +153,8 @@ def test_a_study_is_not_resumed_where_there_is_no_such_place(
 ) -> None:
     home = Home(tmp_path / "home")
     home.create()
-    space = SearchSpace("made", [Int("units", 1, 9)], print)
-    settings = SearchSettings(trials=1, seconds=None)
-    goal = Objective("val_accuracy", "max")
     folder = home.new_study_folder("made", "")
-    Study.create(folder, storage=None, space=space, spec=SPEC, objective=goal, settings=settings)
+    Study.create(folder, storage=None, **MADE)
     ran = automl("resume", "made", *options)
     assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
     assert said in ran.err
