@@ -258,14 +258,17 @@ def _why_not_well(address: str) -> str:
 def _has_node_of(port: str | None) -> bool:
     """Return True where a node runs on this machine, of the cluster whose head listens on a port if there is one.
 
-    The host is not compared: a node may know the head by another name.
+    The host is not compared: a node may know the head by another name. Neither is what may not be read: the command
+    line of another user's node on some systems.
     """
-    raylets = [one for one in psutil.process_iter(["name", "cmdline"]) if one.info["name"] == "raylet"]
-    known = [
-        [option.rpartition(":")[2] for option in one.info["cmdline"] or [] if option.startswith("--gcs-address=")]
-        for one in raylets
-    ]
-    return any(port is None or not ports or port in ports for ports in known)
+    known = [one.info for one in psutil.process_iter(["name", "status", "cmdline"])]
+    # A node that has crashed stays a zombie where nothing collects it, as in many containers.
+    raylets = [one for one in known if one["name"] == "raylet" and one["status"] != psutil.STATUS_ZOMBIE]
+    return any(port in (None, *_ports_of_heads(one["cmdline"])) or one["cmdline"] is None for one in raylets)
+
+
+def _ports_of_heads(command: list[str] | None) -> list[str]:
+    return [option.rpartition(":")[2] for option in command or [] if option.startswith("--gcs-address=")]
 
 
 @contextmanager

@@ -36,6 +36,7 @@ from contract import (
     reports_of,
     result_of,
     wait_until,
+    wait_until_dead,
 )
 from ray.cluster_utils import Cluster
 from shared_memory import shared_memory_of
@@ -131,7 +132,12 @@ def nodeless(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         subprocess.run([*start, "--include-dashboard=false"], check=True, capture_output=True)
         (raylet,) = [one for one in _of_folder(folder) if one.name() == "raylet"]
         raylet.kill()
+        wait_until_dead(raylet.pid)
+        shutil.copy("/bin/true", uncollected := Path(folder) / "raylet")
+        crashed = subprocess.Popen([uncollected])  # as a crashed node stays in a container without an init
+        wait_until_dead(crashed.pid)
         yield (Path(folder) / "ray" / "ray_current_cluster").read_text()
+        crashed.wait()
     finally:
         for one in _of_folder(folder):
             with suppress(psutil.NoSuchProcess):  # some end with the others
