@@ -4,7 +4,8 @@
         [--threads 1] [--home H]
 
 MLflow logging is on; nothing stops a trial early, and no finalists are trained. Prints one line of JSON: the best
-validation accuracy and the seconds from the first trial's start to the end. With `--home`, the compilation cache in
+validation accuracy, the seconds from the first trial's start to the end, and how many of those workers stood idle at
+the end of the list, all added up. With `--home`, the compilation cache in
 that folder is kept and everything else in it is deleted first; without, the home folder is new and is deleted.
 """
 
@@ -15,14 +16,15 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from automl.records import TrialRecord
+from automl.driver import Progress
+from automl.records import TrialRecord, TrialState
 from benchmarks.reporting import data_folder
 
 COMPILED = "compiled"
@@ -91,23 +93,56 @@ def run(
     """Run the trials.
 
     Returns:
-        `best`, the best validation accuracy, and `seconds` from the first trial's start to the end.
+        `best`, the best validation accuracy, and what `Searched` has in seconds.
 
     Raises:
         SystemExit: Not every trial ran all its epochs.
     """
     options: dict[str, Any] = {"threads": threads} | ({} if backend == "tensorflow" else {"backend": backend})
-    found, seconds = search(kind, seed=seed, trials=trials, epochs=epochs, workers=workers, home=home, **options)
+    found = search(kind, seed=seed, trials=trials, epochs=epochs, workers=workers, home=home, **options)
     return {
-        "best": max(report.metrics["val_accuracy"] for trial in found for report in trial.epochs),
-        "seconds": seconds,
+        "best": max(report.metrics["val_accuracy"] for trial in found.trials for report in trial.epochs),
+        "seconds": found.seconds,
+        "idle_seconds": found.idle_seconds,
     }
+
+
+def idle_seconds(running: Sequence[tuple[float, int]], workers: int, ended: float) -> float:
+    """Return the seconds of all workers from where there was no further trial for them.
+
+    Args:
+        running: Points in time, and how many trials ran then.
+        workers: How many there are.
+        ended: When the last trial had ended.
+
+    Example:
+        >>> idle_seconds([(0.0, 2), (5.0, 1), (5.1, 2), (8.0, 1), (9.0, 1)], workers=2, ended=10.0)
+        5.9
+    """
+    last_with = [max(when for when, count in running if count >= least) for least in range(1, workers + 1)]
+    return sum(ended - when for when in last_with)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """The fixed trials, run.
+
+    Attributes:
+        trials: Each with all its epochs.
+        seconds: From the first trial's start to the end.
+        idle_seconds: Of all workers, from where there was no further trial for them. The driver looks four times a
+            second.
+    """
+
+    trials: Sequence[TrialRecord]
+    seconds: float
+    idle_seconds: float
 
 
 def search(
     kind: str, *, seed: int, trials: int, epochs: int, workers: int, home: Path, threads: int = 1, **options: Any
-) -> tuple[list[TrialRecord], float]:
-    """Run the trials with further options of `automl.search`; return them, and the seconds from the first one's start.
+) -> Searched:
+    """Run the trials with further options of `automl.search`.
 
     Raises:
         SystemExit: Not every trial ran all its epochs.
@@ -115,7 +150,7 @@ def search(
     import automl
 
     dataset, space, listed = _request(kind, trials, seed)
-    started: list[float] = []
+    looks: list[tuple[float, int]] = []
     with _slots(workers, threads):
         result = automl.search(
             dataset,
@@ -128,14 +163,20 @@ def search(
             finalists=0,
             workers=workers,
             home=home,
-            progress=lambda _: started.append(time.monotonic()),
+            progress=lambda seen: looks.append((time.monotonic(), _running(seen))),
             **options,
         )
-    seconds = time.monotonic() - started[0]
+    ended = time.monotonic()
     whole = [trial for trial in result.trials if len(trial.epochs) == epochs]
     if len(whole) != trials:
         raise SystemExit(f"expected {trials} trials of {epochs} epochs each, found {len(whole)}")
-    return whole, seconds
+    return Searched(
+        trials=whole, seconds=ended - looks[0][0], idle_seconds=idle_seconds(looks, min(workers, trials), ended)
+    )
+
+
+def _running(seen: Progress) -> int:
+    return sum(trial.state is TrialState.RUNNING for trial in seen.record.trials)
 
 
 def _request(kind: str, trials: int, seed: int) -> tuple[Any, Any, list[dict[str, Any]]]:

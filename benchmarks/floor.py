@@ -2,11 +2,12 @@
 
     python -m benchmarks.floor [--rounds 3] [--backend tensorflow] [--size 1024] [--json floor.json]
 
-First the rate of square products by TensorFlow: one process of one thread, one process with all cores, and as many
-processes of one thread as there are cores, at once. Then the fixed trials through automl (MLflow logging on) with one
-worker of one thread, and with one such worker a core, in turn. Prints what the further workers gain beside what
-matrix products gain from the further cores; then how far the trials are above the floor: the seconds that their
-matrix products alone would take at the rate of all processes at once.
+Every round measures, in turn, the rate of square products by TensorFlow (one process of one thread, one process with
+all cores, and as many processes of one thread as there are cores, at once) and the fixed trials through automl (MLflow
+logging on) with one worker of one thread, and with one such worker a core. Medians count. Prints what the further
+workers gain beside what matrix products gain from the further cores, as long as there are trials for all of them; then
+how far the trials are above the floor: the seconds that their matrix products alone would take at the rate of all
+processes at once.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def main() -> None:
     if options.rate_once:
         print(json.dumps(_own_rate(options.rate_once, options.size, options.seconds)))
         return
-    rates = _rates(options)
-    found = figures(rates, _trials(options), products(options.trials, options.epochs, options.seed))
+    rates, runs = _measured(options)
+    found = figures(rates, runs, products(options.trials, options.epochs, options.seed))
     _print(found)
     write_json(options.json, found)
 
@@ -85,14 +86,23 @@ def products(trials: int, epochs: int, seed: int) -> dict[str, float]:
     return {"needed": three - 2.0 * epochs * first * _TRAIN_ROWS, "three_a_weight": three}
 
 
-def _rates(options: argparse.Namespace) -> dict[str, float]:
-    """Return operations a second: of one thread, of one process with all cores, of one thread a core at once."""
+def _measured(options: argparse.Namespace) -> tuple[dict[str, list[float]], dict[int, list[dict[str, float]]]]:
+    """Return operations a second of each round, and what its runs of the fixed trials took by number of workers.
+
+    They are measured in turn: a shared machine is not as fast in one minute as in the next.
+    """
     cores = core_count()
-    return {
-        "one_thread": _rate_of([1], options),
-        "one_process": _rate_of([cores], options),
-        "one_thread_a_core": _rate_of([1] * cores, options),
-    }
+    threads = {"one_thread": [1], "one_process": [cores], "one_thread_a_core": [1] * cores}
+    rates: dict[str, list[float]] = {name: [] for name in threads}
+    runs: dict[int, list[dict[str, float]]] = {1: [], cores: []}
+    for _ in range(options.rounds):
+        for name, found in rates.items():
+            found.append(_rate_of(threads[name], options))
+            print(f"{name}: {found[-1] / 1e9:.0f} GFLOP/s", file=sys.stderr, flush=True)
+        for workers, took in runs.items():
+            took.append(_run(workers, options))
+            print(f"{workers} workers: {took[-1]}", file=sys.stderr, flush=True)
+    return rates, runs
 
 
 def _rate_of(threads: Sequence[int], options: argparse.Namespace) -> float:
@@ -151,48 +161,51 @@ def _products_for(seconds: float, left: Any, right: Any) -> int:
     return count
 
 
-def _trials(options: argparse.Namespace) -> dict[int, list[dict[str, float]]]:
-    """Return what every run of the fixed trials took, by number of workers."""
-    runs: dict[int, list[dict[str, float]]] = {1: [], core_count(): []}
-    for _ in range(options.rounds):
-        for workers, found in runs.items():
-            found.append(_run(workers, options))
-            print(f"{workers} workers: {found[-1]}", file=sys.stderr, flush=True)
-    return runs
-
-
 def _run(workers: int, options: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.fixed_run", "mnist", "--workers", str(workers)]
     command += ["--trials", str(options.trials), "--epochs", str(options.epochs), "--seed", str(options.seed)]
     started = time.monotonic()
     done = subprocess.run([*command, "--backend", options.backend], stdout=subprocess.PIPE, text=True, check=True)
     whole = time.monotonic() - started
-    return {"seconds": float(json.loads(done.stdout)["seconds"]), "whole_seconds": whole}
+    found = json.loads(done.stdout)
+    return {
+        "seconds": found["seconds"],
+        "busy_seconds": found["seconds"] - found["idle_seconds"] / workers,
+        "whole_seconds": whole,
+    }
 
 
 def figures(
-    rates: Mapping[str, float], runs: Mapping[int, Sequence[Mapping[str, float]]], operations: Mapping[str, float]
+    rates: Mapping[str, Sequence[float]],
+    runs: Mapping[int, Sequence[Mapping[str, float]]],
+    operations: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return every figure that is printed.
 
     Args:
-        rates: Operations a second, as `_rates` names them.
-        runs: By number of workers, what each run took: `seconds` less start-up, `whole_seconds`.
+        rates: Operations a second of each round, as `_measured` names them.
+        runs: By number of workers, what each run took: `seconds` less start-up, `busy_seconds` of them less those in
+            which a worker had no trial left, `whole_seconds`.
         operations: What `products` gave.
     """
-    one, many = ([run["seconds"] for run in runs[workers]] for workers in (1, max(runs)))
-    trials_gain = median(one) / median(many)
-    products_gain = rates["one_thread_a_core"] / rates["one_thread"]
-    floor_seconds = operations["needed"] / rates["one_thread_a_core"]
+    rate = {name: median(found) for name, found in rates.items()}
+    many = max(runs)
+    trials_gain = _median_of("busy_seconds", runs[1]) / _median_of("busy_seconds", runs[many])
+    products_gain = rate["one_thread_a_core"] / rate["one_thread"]
+    floor_seconds = operations["needed"] / rate["one_thread_a_core"]
     return {
         "workers_gain_of_products_gain": trials_gain / products_gain,
         "workers_gain": trials_gain,
+        "workers_gain_to_the_end": _median_of("seconds", runs[1]) / _median_of("seconds", runs[many]),
         "products_gain": products_gain,
-        "times_the_floor": _median_of("seconds", runs[max(runs)]) / floor_seconds,
+        "times_the_floor": _median_of("seconds", runs[many]) / floor_seconds,
         "floor_seconds": floor_seconds,
         "operations": dict(operations),
-        "operations_a_second": dict(rates),
-        "runs": {str(workers): list(found) for workers, found in runs.items()},
+        "operations_a_second": rate,
+        "rounds": {
+            "operations_a_second": dict(rates),
+            "runs": {str(count): list(took) for count, took in runs.items()},
+        },
     }
 
 
@@ -202,16 +215,19 @@ def _median_of(name: str, runs: Iterable[Mapping[str, float]]) -> float:
 
 def _print(found: Mapping[str, Any]) -> None:
     share, gain, bound = (found[name] for name in ("workers_gain_of_products_gain", "workers_gain", "products_gain"))
-    print(f"workers of one thread: one a core is {gain:.2f} times as fast as one alone")
+    print(f"workers of one thread, while all have trials: one a core is {gain:.2f} times as fast as one alone")
     print(f"matrix products: {bound:.2f} times; the workers gain {share:.2f} of that")
+    print(f"to the end of the list, when some have none left: {found['workers_gain_to_the_end']:.2f} times as fast")
     print(f"the trials take {found['times_the_floor']:.2f} times their matrix products alone, less start-up\n")
     operations, rates = found["operations"], found["operations_a_second"]
     rows = [["rate, GFLOP/s", name.replace("_", " "), f"{rate / 1e9:.0f}"] for name, rate in rates.items()]
     rows += [["products, TFLOP", name.replace("_", " "), f"{one / 1e12:.2f}"] for name, one in operations.items()]
     rows += [["seconds", "floor: products needed, one thread a core", f"{found['floor_seconds']:.1f}"]]
-    for workers, runs in found["runs"].items():
-        rows += [["seconds", f"trials, {workers} workers, less start-up", f"{_median_of('seconds', runs):.1f}"]]
-        rows += [["seconds", f"trials, {workers} workers, whole process", f"{_median_of('whole_seconds', runs):.1f}"]]
+    kinds = {"busy": "while all have trials", "": "less start-up", "whole": "whole process"}
+    for workers, runs in found["rounds"]["runs"].items():
+        for kind, of in kinds.items():
+            took = _median_of(f"{kind}_seconds".lstrip("_"), runs)
+            rows += [["seconds", f"trials, {workers} workers, {of}", f"{took:.1f}"]]
     print(table(["figure", "of", "measured"], rows))
 
 

@@ -166,9 +166,9 @@ def compare(work: str, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         for executor, taken in seconds.items():
             with tempfile.TemporaryDirectory() as home:
-                trials, took = _fixed(work, executor, Path(home))
-            taken.append(took)
-            curves.append(_curves(trials))
+                found = _fixed(work, executor, Path(home))
+            taken.append(found.seconds)
+            curves.append(_curves(found.trials))
     return {
         "work": work,
         "seconds": seconds,
@@ -193,7 +193,7 @@ def _controlled(controllers: Mapping[str, Controller]) -> str:
     return f"{told}\n{table(header, rows)}"
 
 
-def _fixed(work: str, executor: str, home: Path) -> tuple[Sequence[TrialRecord], float]:
+def _fixed(work: str, executor: str, home: Path) -> fixed_run.Searched:
     listed = fixed_run.WORKS[work]
     return fixed_run.search(
         work,

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from benchmarks.fixed_run import idle_seconds
 from benchmarks.floor import figures, layer_weights, products
 from benchmarks.mixed_trials import Note
 from benchmarks.reporting import data_folder, table
@@ -41,15 +42,27 @@ def test_products_count_each_direction_of_each_layer_once(monkeypatch: pytest.Mo
 
 
 def test_floor_compares_the_workers_with_the_products() -> None:
-    rates = {"one_thread": 100.0, "one_process": 150.0, "one_thread_a_core": 150.0}
-    one, two = [{"seconds": 42.0, "whole_seconds": 50.0}], [{"seconds": 30.0, "whole_seconds": 40.0}]
+    rates = {"one_thread": [90.0, 100.0, 400.0], "one_process": [150.0], "one_thread_a_core": [150.0]}
+    one, two = [_took(42.0, busy=42.0)], [_took(32.0, busy=30.0)]
 
     found = figures(rates, {1: one, 2: two}, {"needed": 1500.0, "three_a_weight": 2000.0})
 
     assert found["workers_gain"] == pytest.approx(1.4)
+    assert found["workers_gain_to_the_end"] == pytest.approx(42.0 / 32.0)
     assert found["workers_gain_of_products_gain"] == pytest.approx(1.4 / 1.5)
     assert found["floor_seconds"] == 10.0
-    assert found["times_the_floor"] == 3.0
+    assert found["times_the_floor"] == 3.2
+
+
+def _took(seconds: float, *, busy: float) -> dict[str, float]:
+    return {"seconds": seconds, "busy_seconds": busy, "whole_seconds": seconds + 8.0}
+
+
+def test_a_worker_is_idle_from_where_no_trial_is_left_for_it() -> None:
+    between_trials = [(0.0, 2), (5.0, 1), (5.5, 2)]
+    at_the_end = [(8.0, 1), (9.0, 1), (9.5, 0)]
+
+    assert idle_seconds(between_trials + at_the_end, workers=2, ended=10.0) == (10.0 - 5.5) + (10.0 - 9.0)
 
 
 def test_target_that_was_never_reached_counts_as_the_whole_time() -> None:
