@@ -37,6 +37,8 @@ def main() -> None:
     """Measure, print ratios first, and write JSON."""
     options = _options()
     if options.rate_once:
+        if options.rate_once == 1:
+            _stay_on(options.core)
         print(json.dumps(_own_rate(options.rate_once, options.size, options.seconds)))
         return
     rates, runs = _measured(options)
@@ -48,6 +50,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate-once", type=int, default=0, metavar="THREADS", help=argparse.SUPPRESS)
+    parser.add_argument("--core", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, default=1024, help="rows and columns of the matrices")
     parser.add_argument("--seconds", type=float, default=5.0, help="for which each rate is measured")
     parser.add_argument("--backend", choices=("tensorflow", "jax"), default="tensorflow")
@@ -106,17 +109,17 @@ def _measured(options: argparse.Namespace) -> tuple[dict[str, list[float]], dict
 
 
 def _rate_of(threads: Sequence[int], options: argparse.Namespace) -> float:
-    """Return the rate of processes of so many threads each, all at once."""
+    """Return the rate of processes of so many threads each, all at once, each of one thread on a core of its own."""
     beside = ("--size", str(options.size), "--seconds", str(options.seconds))
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.floor", "--rate-once", str(count), *beside],
+            [sys.executable, "-m", "benchmarks.floor", "--rate-once", str(count), "--core", str(core), *beside],
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for count in threads
+        for core, count in enumerate(threads)
     ]
     for process in processes:
         assert process.stdout is not None
@@ -133,6 +136,12 @@ def _told(process: subprocess.Popen[str]) -> float:
     if process.returncode:
         raise SystemExit(f"a process that measures the rate ended with {process.returncode}")
     return float(json.loads(told))
+
+
+def _stay_on(core: int) -> None:
+    """Keep this process on one core: a thread alone wanders from core to idle core, and is the slower for it."""
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
 
 
 def _own_rate(threads: int, size: int, seconds: float) -> float:
