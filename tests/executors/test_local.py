@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from called_in_worker import stop, tell_process
 from contract import (
     DEADLINE,
     TIMEOUT,
@@ -30,6 +31,7 @@ from contract import (
     pid_written_to,
     result_of,
     wait_until,
+    wait_until_dead,
     wait_until_reported,
 )
 from mlflow import MlflowClient
@@ -38,7 +40,7 @@ from tracking.tracked_studies import NOLOAD
 import automl as automl_package
 from automl.data import PreparedDataset
 from automl.driver import Driver
-from automl.errors import NoUsableModelError, SurroundingsError
+from automl.errors import CallTimeoutError, NoUsableModelError, SurroundingsError
 from automl.executors.devices import Slot, merge_slots
 from automl.executors.local import LocalExecutor
 from automl.objective import Objective
@@ -134,6 +136,13 @@ class TestLocalExecutor(ExecutorContract):
         assert time.monotonic() - began < 5
         assert result_of(wait_until(executor, bool)).message == TIMEOUT.message
 
+    def test_a_call_whose_process_was_stopped_is_ended_all_the_same(self, executor: LocalExecutor) -> None:
+        before = set(executor.process_ids)
+        with pytest.raises(CallTimeoutError, match=r"longer than 1 s; it stood in an unknown place"):
+            executor.call(stop, timeout_seconds=1.0)
+        (stopped,) = before - set(executor.process_ids)
+        wait_until_dead(stopped)
+
     def test_what_other_workers_say_is_no_crash_of_this_one(self, executor: LocalExecutor, tmp_path: Path) -> None:
         """All write to one log; what faulthandler writes is each one's own."""
         (tmp_path / "one").mkdir()
@@ -222,7 +231,8 @@ def test_calls_that_need_another_backend_get_a_worker_of_it(prepared_folder: Pat
         psutil.Process(process).kill()
         with pytest.raises(SurroundingsError, match="SIGKILL"):
             executor.call(backend_and_process, backend="tensorflow")
-        assert executor.call(backend_and_process, backend="tensorflow")[1] != process
+        # A fresh one, whose import of keras takes longer than the call may.
+        assert executor.call(tell_process, backend="tensorflow", timeout_seconds=1.0) != process
     finally:
         executor.close()
     assert not psutil.Process().children()
