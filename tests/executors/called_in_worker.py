@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 import subprocess
-import time
 from pathlib import Path
 
 
@@ -14,13 +12,7 @@ def tell_process(build: object, prepared: object) -> int:
     return os.getpid()
 
 
-def hang(build: object, prepared: object, *, pids: str, in_c: bool) -> None:
+def hang(build: object, prepared: object, *, pids: str) -> None:
     sleeper = subprocess.Popen(["sleep", "600"])
     Path(pids).write_text(f"{os.getpid()} {sleeper.pid}")
-    while not in_c:
-        time.sleep(0.01)
     ctypes.PyDLL(None).sleep(600)  # without letting go of the interpreter
-
-
-def stop(build: object, prepared: object) -> None:
-    os.kill(os.getpid(), signal.SIGSTOP)

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
-from called_in_worker import stop, tell_process
+from called_in_worker import tell_process
 from contract import (
     DEADLINE,
     TIMEOUT,
@@ -31,7 +31,6 @@ from contract import (
     pid_written_to,
     result_of,
     wait_until,
-    wait_until_dead,
     wait_until_reported,
 )
 from mlflow import MlflowClient
@@ -40,7 +39,7 @@ from tracking.tracked_studies import NOLOAD
 import automl as automl_package
 from automl.data import PreparedDataset
 from automl.driver import Driver
-from automl.errors import CallTimeoutError, NoUsableModelError, SurroundingsError
+from automl.errors import NoUsableModelError, SurroundingsError
 from automl.executors.devices import Slot, merge_slots
 from automl.executors.local import LocalExecutor
 from automl.objective import Objective
@@ -135,13 +134,6 @@ class TestLocalExecutor(ExecutorContract):
         executor.abandon(job, TIMEOUT)
         assert time.monotonic() - began < 5
         assert result_of(wait_until(executor, bool)).message == TIMEOUT.message
-
-    def test_a_call_whose_process_was_stopped_is_ended_all_the_same(self, executor: LocalExecutor) -> None:
-        before = set(executor.process_ids)
-        with pytest.raises(CallTimeoutError, match=r"longer than 1 s; it stood in an unknown place"):
-            executor.call(stop, timeout_seconds=1.0)
-        (stopped,) = before - set(executor.process_ids)
-        wait_until_dead(stopped)
 
     def test_what_other_workers_say_is_no_crash_of_this_one(self, executor: LocalExecutor, tmp_path: Path) -> None:
         """All write to one log; what faulthandler writes is each one's own."""
