@@ -9,6 +9,7 @@ The tree, with the exit code that the command line gives each::
     │   └── SpaceError        2   a search space, setting or config that is not valid
     ├── NoUsableModelError    1   the search ran, but no trial gave a usable model
     └── SurroundingsError     3   disk, store or worker start-up failed; resumable
+        └── CallTimeoutError  3   a worker was at a call for longer than it was given
 
 Foreign errors are mapped to these at the border where they appear, once. A message says what was expected, what
 was received and what to do, in one line.
@@ -86,6 +87,24 @@ class SurroundingsError(AutomlError):
     """The surroundings failed (disk, store, a worker that cannot start). The study can be resumed."""
 
     exit_code = 3
+
+
+class CallTimeoutError(SurroundingsError):
+    """A worker was at a call for longer than it was given, and has been ended.
+
+    Attributes:
+        place: Where in Python it stood, or that it did not answer.
+    """
+
+    def __init__(self, timeout_seconds: float, place: str) -> None:
+        """Describe the call that did not end."""
+        self._arguments = (timeout_seconds, place)
+        self.place = place or "an unknown place (its process did not answer)"
+        super().__init__(f"a call in a worker took longer than {timeout_seconds:g} s; it stood in {self.place}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let Ray send it: by default an exception is made again of its message alone."""
+        return type(self), self._arguments
 
 
 class SearchInterrupted(KeyboardInterrupt):

@@ -117,7 +117,7 @@ def search(
         finalists: Configs that are re-trained on fresh seeds; 0: no re-training, no sealed test, no final model.
         refit: Train the winner once more, on training and validation rows together; the final model is that one.
         trial_timeout: Wall-clock time that a trial may take, as for `time`; one that takes longer fails, even where it
-            hangs within an epoch.
+            hangs within an epoch. The check that the default config's model can be built has as long, or five minutes.
         retries: How often a trial is run again whose worker died, or that was short of memory beside others; it goes
             on from its last checkpoint.
         narrow: Parameters to fix or restrict, as for `SearchSpace.narrow`.

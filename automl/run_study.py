@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from automl.driver import Driver, Progress
-from automl.errors import SearchInterrupted
+from automl.errors import CallTimeoutError, SearchInterrupted, SpaceError
 from automl.executors.backends import TENSORFLOW
 from automl.executors.base import Executor
 from automl.executors.choice import make_executor
@@ -30,6 +30,10 @@ from automl.training.assemble import check_build
 WORKERS_LOG = "workers.log"
 """File in a study's folder that takes what its workers print."""
 
+CHECK_SECONDS = 300.0
+"""What the model of a space's default config is given to be built, where no `--trial-timeout` says otherwise."""
+
+_SILENT_SECONDS = 2.0  # of building that model: then whoever waits for it is told so
 _TRACKER_SECONDS = 30.0  # what the tracker is given at the end to write what is left
 
 _log = logging.getLogger(__name__)
@@ -56,9 +60,32 @@ def workers_of(settings: SearchSettings, log_path: Path, home: Home) -> Executor
 
 
 def check_everywhere(executor: Executor, space: SearchSpace, settings: SearchSettings) -> None:
-    """Refuse a space that cannot work on every backend that it will be built on."""
+    """Refuse a space that cannot work on every backend that it will be built on.
+
+    Raises:
+        SpaceError: The model of the default config cannot be built, does not fit the data, or is not built in time.
+    """
+    config, seconds = space.default_config(), settings.trial_timeout_seconds or CHECK_SECONDS
+    waiting = _patience(f"building the model of the space's default config, which may take {seconds:g} s")
     for backend in _backends(settings):
-        executor.call(check_build, backend=backend, config=space.default_config())
+        try:
+            executor.call(check_build, backend=backend, timeout_seconds=seconds, waiting=waiting, config=config)
+        except CallTimeoutError as error:
+            raise SpaceError(
+                f"building the model of the space's default config took longer than {seconds:g} s; it stood in "
+                f"{error.place}: mend what it waits for there, or allow more with --trial-timeout"
+            ) from error
+
+
+def _patience(words: str) -> Callable[[float], None]:
+    """Return what says once that something is waited for, when that takes a while."""
+    unsaid = [words]
+
+    def waiting(seconds: float) -> None:
+        if seconds > _SILENT_SECONDS and unsaid:
+            _log.warning("%s", unsaid.pop())
+
+    return waiting
 
 
 def _backends(settings: SearchSettings) -> list[str]:

@@ -135,7 +135,17 @@ class SimulatedSlot(SimulatedExecutor):
     def take_up(self, message: Prepare) -> None:
         """Do nothing: there is no dataset."""
 
-    def call_named(self, function: str, arguments: Mapping[str, Any], *, backend: str | None = None) -> Any:
+    def wait_ready(self) -> None:
+        """Do nothing: there are no workers."""
+
+    def call_named(
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        *,
+        backend: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
         """Never called."""
         raise AssertionError("there are no finalists")
 

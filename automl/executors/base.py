@@ -32,6 +32,13 @@ class Ended:
 
 Event = Reported | Ended
 
+Waiting = Callable[[float], None]
+"""Is told for how many seconds a worker has been at a call."""
+
+
+def say_nothing(seconds: float) -> None:
+    """Wait in silence."""
+
 
 class Executor(Protocol):
     """Runs trials in slots. Every executor passes one contract suite (`tests/executors/contract.py`)."""
@@ -75,16 +82,27 @@ class Executor(Protocol):
     def wait(self, timeout_seconds: float) -> list[Event]:
         """Return what has happened, after at most `timeout_seconds`."""
 
-    def call(self, function: Callable[..., T], *, backend: str | None = None, **arguments: Any) -> T:
+    def call(
+        self,
+        function: Callable[..., T],
+        *,
+        backend: str | None = None,
+        timeout_seconds: float | None = None,
+        waiting: Waiting = say_nothing,
+        **arguments: Any,
+    ) -> T:
         """Run `function(build, prepared, **arguments)` in a free worker and return what it returns.
 
         Args:
             function: A function of ours at the top of a module.
             backend: Keras's backend that it needs; None for the one that trains.
+            timeout_seconds: How long a worker that is ready may be at it before it is ended; None for no bound.
+            waiting: Told a few times a second for how long a worker has been at it.
             **arguments: Further arguments, which travel to the worker.
 
         Raises:
             AutomlError: What the function raised of our own errors, or `SurroundingsError` where the worker died.
+            CallTimeoutError: It took longer than `timeout_seconds`; it says where the worker stood.
             OSError: The disk is full or broken.
         """
 

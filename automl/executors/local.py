@@ -19,22 +19,22 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
-from automl.errors import SpaceError, SurroundingsError
+from automl.errors import CallTimeoutError, SpaceError, SurroundingsError
 from automl.executors.backends import TENSORFLOW, backend_environment
-from automl.executors.base import Ended, Event, Reported, T
+from automl.executors.base import Ended, Event, Reported, T, Waiting, say_nothing
 from automl.executors.devices import Slot, merge_slots
-from automl.executors.last_words import crash_words, final_lines, hang_words, last_words, printed_since
+from automl.executors.last_words import crash_words, final_lines, hang_place, hang_words, last_words, printed_since
 from automl.executors.memory import MemoryWatch, WorkerMemory
 from automl.executors.messages import Call, Decide, Prepare, Ready, Report, Result, Returned, RunTrial, Stop
 from automl.executors.process_group import end, kill_group, reap
+from automl.executors.sent_code import pickle_builder
 from automl.executors.stack_file import StackFile
 from automl.records import Decision, FailureReason, TrialResult, TrialState
 from automl.search_space import Build
 from automl.training.job import TrialJob
 
 _STOP_SECONDS = 5.0  # what a worker is given to end by itself
+_TICK_SECONDS = 0.25  # between two looks at how long a call takes
 _START_ATTEMPTS = 3  # workers in a row that may die before they are ready
 _ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # somebody's wish, not the trial's fault
 
@@ -46,7 +46,7 @@ def prepare_message(prepared_folder: Path, build: Build) -> Prepare:
         SpaceError: The builder cannot be sent to another process.
     """
     try:
-        pickled = cloudpickle.dumps(build)
+        pickled = pickle_builder(build)
     except Exception as error:
         raise SpaceError(f"the space's build cannot be sent to a worker: {type(error).__name__}: {error}") from error
     folders = [str(Path(one).resolve()) for one in sys.path]  # '' is the working directory
@@ -195,27 +195,51 @@ class LocalExecutor:
             events += self._receive(by_connection[connection])
         return events
 
-    def call(self, function: Callable[..., T], *, backend: str | None = None, **arguments: Any) -> T:
+    def call(
+        self,
+        function: Callable[..., T],
+        *,
+        backend: str | None = None,
+        timeout_seconds: float | None = None,
+        waiting: Waiting = say_nothing,
+        **arguments: Any,
+    ) -> T:
         """Run `function(build, prepared, **arguments)` in a free worker and return what it returns.
 
         Args:
             function: A function of ours at the top of a module.
             backend: Keras's backend that it needs; None for the one that trains. For another one a worker is started
                 where there is none yet, and kept for later calls.
+            timeout_seconds: How long a worker that is ready may be at it before it is ended; None for no bound.
+            waiting: Told a few times a second for how long a worker has been at it.
             **arguments: Further arguments, which travel to the worker.
 
         Raises:
             AutomlError: What the function raised of our own errors.
+            CallTimeoutError: It took longer than `timeout_seconds`; it says where the worker stood.
             SurroundingsError: The worker died.
         """
-        value: T = self.call_named(f"{function.__module__}:{function.__name__}", arguments, backend=backend)
+        name = f"{function.__module__}:{function.__name__}"
+        value: T = self.call_named(name, arguments, backend=backend, timeout_seconds=timeout_seconds, waiting=waiting)
         return value
 
-    def call_named(self, function: str, arguments: Mapping[str, Any], *, backend: str | None = None) -> Any:
+    def call_named(
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        *,
+        backend: str | None = None,
+        timeout_seconds: float | None = None,
+        waiting: Waiting = say_nothing,
+    ) -> Any:
         """Run a function that is given as `module:name`, which this process need not be able to import."""
         worker = self._free_worker() if backend in (None, self._backend) else self._helper(backend)
-        worker.send(Call(function, arguments))
+        worker.take_up(Call(function, arguments))
         while True:
+            while not worker.connection.poll(_TICK_SECONDS):
+                waiting(worker.busy_seconds)
+                if timeout_seconds is not None and worker.busy_seconds > timeout_seconds:
+                    raise self._hung(worker, timeout_seconds)
             try:
                 message = worker.connection.recv()
             except (EOFError, ConnectionResetError):
@@ -257,6 +281,13 @@ class LocalExecutor:
     def _free_worker(self) -> _Worker:
         free = [worker for worker in self._workers if worker.job is None]
         return next((worker for worker in free if worker.ready), free[0])
+
+    def _hung(self, worker: _Worker, timeout_seconds: float) -> CallTimeoutError:
+        """End a worker that is at a call for too long, and say where it was."""
+        place = hang_place(self._kept(worker.ask_stacks()))
+        worker.kill()
+        self._replace(worker)
+        return CallTimeoutError(timeout_seconds, place)
 
     def _receive(self, worker: _Worker) -> list[Event]:
         try:
@@ -372,7 +403,7 @@ class _Worker:
         self.is_stopped = False  # the job has been sent STOP
         self.reported_epoch = 0
         self.log_bytes = 0  # what the log had before its job
-        self._began: float | None = None  # when it took up its job
+        self._began: float | None = None  # when it took up its job or call
         self.stacks = StackFile()
         ours, theirs = socket.socketpair()
         with theirs, log_path.open("ab") as log:
@@ -396,9 +427,13 @@ class _Worker:
 
     def begin(self, job: TrialJob, log_bytes: int) -> None:
         self.job, self.is_stopped, self.log_bytes = job, False, log_bytes
+        self.take_up(RunTrial(job))
+
+    def take_up(self, message: RunTrial | Call) -> None:
+        """Let it begin as soon as it is ready."""
         self._began = time.monotonic() if self.ready else None
         self.stacks.clear()
-        self.send(RunTrial(job))
+        self.send(message)
 
     def become_ready(self, held_bytes: int) -> None:
         self.ready, self._began = True, time.monotonic()
@@ -413,7 +448,12 @@ class _Worker:
 
     @property
     def training_seconds(self) -> float:
-        return 0.0 if self.job is None or self._began is None else time.monotonic() - self._began
+        return 0.0 if self.job is None else self.busy_seconds
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long it has been at its job or call; 0 while it imports keras."""
+        return 0.0 if self._began is None else time.monotonic() - self._began
 
     def ask_stacks(self) -> bytes:
         """Return where its threads are, as far as it can still tell."""

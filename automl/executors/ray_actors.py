@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from automl.errors import AutomlError, RequestError, SurroundingsError, disk_error
 from automl.executors.backends import TENSORFLOW
-from automl.executors.base import Ended, Event, Reported, T
+from automl.executors.base import Ended, Event, Reported, T, Waiting, say_nothing
 from automl.executors.carried_files import CarriedFiles, collect_files, place_files
 from automl.executors.local import prepare_message
 from automl.executors.messages import Prepare
@@ -44,6 +44,7 @@ from automl.training.job import TrialJob
 _PLACE_SECONDS = 60.0  # what a cluster is given to find room for a slot
 _SETUP_SECONDS = 600.0  # the same where Ray first sets up what a `runtime_env` names
 _CLOSE_SECONDS = 10.0  # what actors are given to end their workers
+_TICK_SECONDS = 0.25  # between two looks at how long a call takes
 _MOVES = 3  # slots that a trial may be lost with, before it is taken for the cause
 _FALSE_STARTS = 3  # actors that may be lost one after the other before they are ready, before the cluster is at fault
 
@@ -187,21 +188,35 @@ class RayExecutor:
         events, self._events = self._events, []
         return events
 
-    def call(self, function: Callable[..., T], *, backend: str | None = None, **arguments: Any) -> T:
+    def call(
+        self,
+        function: Callable[..., T],
+        *,
+        backend: str | None = None,
+        timeout_seconds: float | None = None,
+        waiting: Waiting = say_nothing,
+        **arguments: Any,
+    ) -> T:
         """Run `function(build, prepared, **arguments)` in a free worker that sees the driver's files.
 
         Args:
             function: A function of ours at the top of a module.
             backend: Keras's backend that it needs; None for the one that trains.
+            timeout_seconds: How long a worker that is ready may be at it before it is ended; None for no bound.
+            waiting: Told a few times a second for how long a worker has been at it.
             **arguments: Further arguments, which travel to the worker.
 
         Raises:
             AutomlError: What the function raised of our own errors.
+            CallTimeoutError: It took longer than `timeout_seconds`; it says where the worker stood.
             SurroundingsError: The worker died.
         """
-        slot = self._caller()
-        ref = slot.actor.call.remote(f"{function.__module__}:{function.__name__}", arguments, backend)
+        slot, name = self._caller(), f"{function.__module__}:{function.__name__}"
         try:
+            ray.get(slot.actor.wait_ready.remote())
+            ref, began = slot.actor.call.remote(name, arguments, backend, timeout_seconds), time.monotonic()
+            while not ray.wait([ref], timeout=_TICK_SECONDS)[0]:
+                waiting(time.monotonic() - began)
             value: T = ray.get(ref)
         except RayTaskError as error:
             raise _own_error(error) from None

@@ -39,7 +39,17 @@ class SlotExecutor(Executor, Protocol):
     def take_up(self, message: Prepare) -> None:
         """Take note of what is searched."""
 
-    def call_named(self, function: str, arguments: Mapping[str, Any], *, backend: str | None = None) -> Any:
+    def wait_ready(self) -> None:
+        """Wait until its worker has imported keras."""
+
+    def call_named(
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        *,
+        backend: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
         """Run a function that is given as `module:name`."""
 
 
@@ -155,9 +165,15 @@ class RemoteSlot:
                 return Happened(events=events, files=self._files(events))
         return Happened(events=[])
 
-    def call(self, function: str, arguments: Mapping[str, Any], backend: str | None) -> Any:
+    def wait_ready(self) -> None:
+        """Wait until the worker has imported keras."""
+        self._executor.wait_ready()
+
+    def call(
+        self, function: str, arguments: Mapping[str, Any], backend: str | None, timeout_seconds: float | None
+    ) -> Any:
         """Run a function, given as `module:name`, in the worker."""
-        return self._executor.call_named(function, arguments, backend=backend)
+        return self._executor.call_named(function, arguments, backend=backend, timeout_seconds=timeout_seconds)
 
     @ray.method(concurrency_group="control")
     def abandon(self, run: int, result: TrialResult) -> None:

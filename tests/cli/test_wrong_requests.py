@@ -218,6 +218,22 @@ def test_cnn_on_a_table_is_refused(
     assert list((tmp_path / "home" / "studies").iterdir()) == []
 
 
+def test_a_build_that_hangs_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["from automl import SearchSpace", "def build(config, spec):", "    while True: pass"]
+    (tmp_path / "hanging.py").write_text("\n".join([*lines, "space = SearchSpace('hanging', [], build)\n"]))
+    asked = ["search", "iris", "--space", "hanging.py", "--trial-timeout", "2500ms", "--workers", "1", "--no-mlflow"]
+    told, refusal = refused(asked, capsys, monkeypatch).splitlines()
+    assert told == "building the model of the space's default config, which may take 2.5 s"
+    assert refusal == (
+        "automl: building the model of the space's default config took longer than 2.5 s; it stood in "
+        f"{tmp_path / 'hanging.py'}, line 3, in build: mend what it waits for there, or allow more with --trial-timeout"
+    )
+    assert list((tmp_path / "home" / "studies").iterdir()) == []
+    assert not psutil.Process().children()
+
+
 def test_home_that_cannot_be_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

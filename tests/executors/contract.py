@@ -25,8 +25,9 @@ from typing import Any
 
 import psutil
 import pytest
+from called_in_worker import hang
 
-from automl.errors import SpaceError, SurroundingsError
+from automl.errors import CallTimeoutError, SpaceError, SurroundingsError
 from automl.executors.base import Ended, Event, Executor, Reported
 from automl.objective import Objective
 from automl.records import Config, Decision, EpochReport, TrialResult, TrialState
@@ -353,6 +354,16 @@ class ExecutorContract:
         assert caught.value.errno == errno.ENOSPC
         with pytest.raises(SurroundingsError, match="died"):
             executor.call(die)
+        assert executor.call(return_spec_name, suffix="?")[0] == "tiny?"
+
+    def test_a_call_that_hangs_is_ended_and_says_where(self, executor: Executor, tmp_path: Path) -> None:
+        """It hangs in C, where nothing within its process would end it; its waiting is told."""
+        pids, waited = tmp_path / "pids", []
+        with pytest.raises(CallTimeoutError, match=r"longer than 2 s; it stood in \S+in_worker.py, line \d+, in hang$"):
+            executor.call(hang, pids=str(pids), timeout_seconds=2.0, waiting=waited.append)
+        for pid in pids.read_text().split():
+            wait_until_dead(int(pid))
+        assert max(waited) > 0
         assert executor.call(return_spec_name, suffix="?")[0] == "tiny?"
 
     def test_a_builder_that_cannot_travel_is_refused_here(self, executor: Executor, prepared_folder: Path) -> None:
