@@ -62,7 +62,6 @@ class Cluster:
         slots: Trials that have room at a time.
         threads: Intra-op threads of a trial's worker.
         sets_up: Ray sets something up before it starts an actor, which may take minutes.
-        actor_env: What Ray sets up for each actor by itself; empty where it does so for all that this process starts.
         disconnect: Leaves the cluster, and ends it where it was started here.
     """
 
@@ -70,7 +69,6 @@ class Cluster:
     slots: int
     threads: int
     sets_up: bool
-    actor_env: Mapping[str, Any]
     disconnect: Callable[[], None] = field(repr=False)
 
 
@@ -80,10 +78,14 @@ def connect(request: RayRequest) -> Cluster:
     A Ray that this process is connected to already (`ray.init` in a user's script) is used, and left as it is.
 
     Raises:
-        RequestError: The address does not answer, runs another version, or has no room for what is asked.
+        RequestError: The address does not answer, runs another version, or has no room for what is asked; or this
+            process is connected already, and something is to be set up.
     """
-    # Ray takes local folders when a process connects, and never later.
-    actor_env = request.runtime_env if ray.is_initialized() else {}
+    if ray.is_initialized() and request.runtime_env:
+        raise RequestError(
+            "--runtime-env: this process is connected to Ray already, which sets things up when a process connects: "
+            "give it to ray.init(runtime_env=...)"
+        )
     disconnect = _connected(request)
     try:
         nodes = _nodes()
@@ -104,8 +106,7 @@ def connect(request: RayRequest) -> Cluster:
         demand=demand,
         slots=request.workers or room,
         threads=max(1, int(demand["CPU"])),
-        sets_up=bool(actor_env or ray.get_runtime_context().runtime_env),
-        actor_env=actor_env,
+        sets_up=bool(ray.get_runtime_context().runtime_env),
         disconnect=disconnect,
     )
 
@@ -160,6 +161,18 @@ def make_ray_folder() -> tuple[Path, IO[str]]:
     return folder, lock
 
 
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables that Ray reads; what is set stays."""
+    fresh = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(fresh)
+    try:
+        yield
+    finally:
+        for name in fresh:
+            del os.environ[name]
+
+
 def _connected(request: RayRequest) -> Callable[[], None]:
     if ray.is_initialized():
         return lambda: None
@@ -199,9 +212,9 @@ def _start(request: RayRequest, options: Mapping[str, Any]) -> Callable[[], None
     return end
 
 
-def _init(request: RayRequest, options: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+def _init(request: RayRequest, options: Mapping[str, Any], settings: Mapping[str, str]) -> None:
     try:
-        with _environment({**_QUIET, **environment}), _own_signals():
+        with environment({**_QUIET, **settings}), _own_signals():
             ray.init(**options, runtime_env=dict(request.runtime_env) or None)
     except (ConnectionError, RuntimeError, ValueError, TypeError, TimeoutError, OSError, RuntimeEnvSetupError) as error:
         ray.shutdown()  # it may have connected before it looked at all that it was given
@@ -269,18 +282,6 @@ def _has_node_of(port: str | None) -> bool:
 
 def _ports_of_heads(command: list[str] | None) -> list[str]:
     return [option.rpartition(":")[2] for option in command or [] if option.startswith("--gcs-address=")]
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables that Ray reads when it starts; what is set stays."""
-    fresh = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(fresh)
-    try:
-        yield
-    finally:
-        for name in fresh:
-            del os.environ[name]
 
 
 @contextmanager

@@ -45,13 +45,13 @@ import automl
 from automl.data import prepare, raw_from_arrays
 from automl.driver import Progress
 from automl.errors import RequestError, SpaceError, SurroundingsError
-from automl.executors import ray_actors, ray_cluster
+from automl.executors import ray_cluster, ray_tune
 from automl.executors.devices import plan_slots
 from automl.executors.local import LocalExecutor
-from automl.executors.ray_actors import RayExecutor
 from automl.executors.ray_cluster import connect, make_ray_folder, users_modules_by_value
 from automl.executors.ray_request import RayRequest
 from automl.executors.ray_slot import SlotExecutor, SlotPlan
+from automl.executors.ray_tune import RayExecutor
 from automl.records import Config, TrialRecord, TrialResult, TrialState
 from automl.search_space import Build, SearchSpace
 
@@ -263,7 +263,7 @@ def test_modules_of_the_users_own_travel_as_code_and_are_then_as_before(
 def test_room_that_others_have_taken_is_not_waited_for_for_ever(
     cluster: Cluster, prepared_folder: Path, log_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_actors, "_PLACE_SECONDS", 1.0)
+    monkeypatch.setattr(ray_tune, "_PLACE_SECONDS", 1.0)
     joined = connect(RayRequest(address=cluster.address))
     request = RayRequest(address=cluster.address, workers=1, resources=_EDGE)
     executor = RayExecutor(request, log_path=log_path)
@@ -344,7 +344,7 @@ def test_a_placed_worker_may_take_its_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Neither preparing the data nor fetching it counts as a search for room."""
-    monkeypatch.setattr(ray_actors, "_PLACE_SECONDS", 1.0)
+    monkeypatch.setattr(ray_tune, "_PLACE_SECONDS", 1.0)
     raw = raw_from_arrays("other", np.zeros((50, 8)), np.arange(50) % 2)  # no node has it yet
     prepared = prepare(raw, task=None, split_seed=0, cache=tmp_path)
     is_placed = tmp_path / "placed"
@@ -458,7 +458,7 @@ automl.search("iris", "mlp", trials=6, epochs=20, workers=1, patience=0, schedul
 def _slots_below(pids: list[int]) -> list[int]:
     """Return the actors and workers, and a Ray of its own with its head, among what descends from processes."""
     below = [child for pid in pids for child in psutil.Process(pid).children(recursive=True)]
-    names = ("RemoteSlot", "automl.executors.worker", "gcs_server", "raylet/raylet")
+    names = ("TrialSlot", "ResourceTrainable", "automl.executors.worker", "gcs_server", "raylet/raylet")
     return [one.pid for one in below if any(name in " ".join(_command(one)) for name in names)]
 
 
