@@ -7,14 +7,12 @@ orders: a trial that was lost goes on from its last checkpoint, and epochs that 
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import ray
@@ -25,6 +23,7 @@ from automl.errors import AutomlError, SurroundingsError, disk_error
 from automl.executors.backends import TENSORFLOW
 from automl.executors.base import Ended, Event, Reported, T
 from automl.executors.carried_files import CarriedFiles, collect_files, place_files
+from automl.executors.inbox import Inbox
 from automl.executors.local import prepare_message
 from automl.executors.messages import Prepare
 from automl.executors.ray_cluster import Cluster, available, connect, in_one_line, put_folder, users_modules_by_value
@@ -89,7 +88,7 @@ class RayExecutor:
         )
         self._cluster: Cluster | None = None
         self._tuner: TunerThread | None = None
-        self._heard: SimpleQueue[Heard | _Answered] = SimpleQueue()
+        self._heard: Inbox[Heard | _Answered] = Inbox()
         self._slots: list[Slot] = []
         self._runs: dict[int, Run] = {}  # those that have not ended, by number
         self._run_count = 0
@@ -273,11 +272,10 @@ class RayExecutor:
 
     def _receive(self, timeout_seconds: float) -> None:
         """Take in what the Tuner and its actors say."""
-        with contextlib.suppress(Empty):
-            heard = self._heard.get(timeout=max(timeout_seconds, 1e-6))
-            while True:
-                self._take(heard)
-                heard = self._heard.get_nowait()
+        heard = self._heard.take(timeout_seconds)
+        while heard is not None:
+            self._take(heard)
+            heard = self._heard.take()
         self._check_placed()
 
     def _take(self, heard: Heard | _Answered) -> None:

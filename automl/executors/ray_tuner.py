@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from ray import tune
@@ -20,6 +19,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from automl.executors.inbox import Inbox
 from automl.executors.ray_cluster import environment
 from automl.executors.ray_slot import Happened, SlotPlan
 from automl.executors.ray_trainable import TrialSlot
@@ -116,7 +116,7 @@ class TunerThread:
         self._slots = slots
         self._plan = plan
         self._hear = hear
-        self._offers: SimpleQueue[Offer] = SimpleQueue()
+        self._offers: Inbox[Offer] = Inbox()
         self._is_ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ray-tune", daemon=True)
 
@@ -170,7 +170,7 @@ class TunerThread:
 class _Clients:
     """What the Tuner's parts share; Tune copies and pickles them, and this remains."""
 
-    offers: SimpleQueue[Offer]
+    offers: Inbox[Offer]
     is_ending: threading.Event
     plan: Callable[[], SlotPlan]
     hear: Callable[[Heard], None]
@@ -210,10 +210,7 @@ class _StudySearcher(Searcher):
 
     def _next(self) -> Offer | None:
         while True:
-            try:
-                offer = self._clients.offers.get(timeout=_NEXT_SECONDS if self._is_expecting else 1e-6)
-            except Empty:
-                offer = None
+            offer = self._clients.offers.take(_NEXT_SECONDS if self._is_expecting else 0.0)
             self._is_expecting = False
             if offer is None or not offer.is_over():
                 return offer
