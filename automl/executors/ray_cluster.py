@@ -15,7 +15,7 @@ import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -36,8 +36,7 @@ _ANSWER_SECONDS = 5.0  # what an address is given to take a connection
 _HEALTH_SECONDS = 9.0  # what Ray there is given to say that it is well
 _STORE_BYTES = 256 * 2**20  # of the object store of our own Ray, which carries messages only
 _PIECE_BYTES = 64 * 2**20
-_RAY_FOLDERS = Path("/tmp")  # not TMPDIR: the paths of Ray's sockets, 60 characters further down, may have 107 in all
-_RAY_FOLDER = "automl-ray-"
+_FOLDERS = Path("/tmp")  # not TMPDIR: the paths of Ray's sockets, 60 characters further down, may have 107 in all
 _LOCK = "driver.lock"
 _START_RAY = "start Ray {} with 'ray start --head', or leave the option out for a Ray on this machine"
 _NO_RAY_HERE = f"--ray-address auto finds no Ray that this machine is part of: {_START_RAY.format('here')}"
@@ -144,21 +143,35 @@ def users_modules_by_value() -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def make_ray_folder() -> tuple[Path, IO[str]]:
-    """Make a folder for a Ray of our own, and delete those that drivers left behind which were killed.
+def make_folder(kind: str) -> tuple[Path, IO[str]]:
+    """Make a folder that nobody else uses, and delete those of all kinds that drivers left behind which were killed.
+
+    Args:
+        kind: What it is for; a part of its name.
 
     Returns:
         The folder, and a file that this process keeps locked, however it ends, until it is closed.
     """
-    for path in _RAY_FOLDERS.glob(f"{_RAY_FOLDER}*/{_LOCK}"):
+    for path in _FOLDERS.glob(f"automl-*/{_LOCK}"):
         with suppress(OSError), path.open("a") as left:  # somebody else's, or its driver lives
             fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path.parent, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=_RAY_FOLDER, dir=_RAY_FOLDERS))
+    folder = Path(tempfile.mkdtemp(prefix=f"automl-{kind}-", dir=_FOLDERS))
     lock = (folder / f"{_LOCK}.new").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
     os.replace(folder / f"{_LOCK}.new", folder / _LOCK)  # it is locked from when others can see it
     return folder, lock
+
+
+@contextmanager
+def own_folder(kind: str) -> Iterator[Path]:
+    """Have a folder (see `make_folder`) for as long as it is needed."""
+    folder, lock = make_folder(kind)
+    with lock:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -186,14 +199,10 @@ def _connected(request: RayRequest) -> Callable[[], None]:
 
 
 def _start(request: RayRequest, options: Mapping[str, Any]) -> Callable[[], None]:
-    folder, lock = make_ray_folder()
     crowded = request.workers if request.workers and request.cpus_per_trial is None else 0
-
-    def end() -> None:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.close()
-
+    left = ExitStack()
+    folder = left.enter_context(own_folder("ray"))
+    left.callback(ray.shutdown)
     own = {
         "address": "local",
         "num_cpus": max(core_count(), crowded),
@@ -207,9 +216,9 @@ def _start(request: RayRequest, options: Mapping[str, Any]) -> Callable[[], None
     try:
         _init(request, {**own, **options}, _OWN_RAY)
     except BaseException:
-        end()
+        left.close()
         raise
-    return end
+    return left.close
 
 
 def _init(request: RayRequest, options: Mapping[str, Any], settings: Mapping[str, str]) -> None:

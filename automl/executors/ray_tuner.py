@@ -7,7 +7,6 @@ controller calls the parts below one after the other, so that none of them may w
 from __future__ import annotations
 
 import logging
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from automl.executors.inbox import Inbox
-from automl.executors.ray_cluster import environment
+from automl.executors.ray_cluster import environment, own_folder
 from automl.executors.ray_slot import Happened, SlotPlan
 from automl.executors.ray_trainable import TrialSlot
 from automl.records import Config
@@ -136,8 +135,8 @@ class TunerThread:
 
     def _run(self) -> None:
         try:
-            with tempfile.TemporaryDirectory(prefix="automl-tune-") as folder, environment(_SETTINGS):
-                self._tuner(Path(folder)).fit()
+            with own_folder("tune") as folder, environment(_SETTINGS):
+                self._tuner(folder).fit()
         except BaseException as error:  # noqa: BLE001 - the driver raises it
             if not self._is_ending.is_set():
                 self._hear(Broken(error))

@@ -48,7 +48,7 @@ from automl.errors import RequestError, SpaceError, SurroundingsError
 from automl.executors import ray_cluster, ray_tune
 from automl.executors.devices import plan_slots
 from automl.executors.local import LocalExecutor
-from automl.executors.ray_cluster import connect, make_ray_folder, users_modules_by_value
+from automl.executors.ray_cluster import connect, make_folder, users_modules_by_value
 from automl.executors.ray_request import RayRequest
 from automl.executors.ray_slot import SlotExecutor, SlotPlan
 from automl.executors.ray_tune import RayExecutor
@@ -411,15 +411,13 @@ def test_a_killed_driver_takes_its_own_ray_along(tmp_path: Path) -> None:
     _wait_until(lambda: not any(path.exists() for path in shared))
 
 
-def test_the_next_ray_of_our_own_deletes_what_killed_drivers_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ray_cluster, "_RAY_FOLDERS", tmp_path)
-    first, dead = make_ray_folder()
-    second, alive = make_ray_folder()
+def test_the_next_driver_deletes_what_killed_ones_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster, "_FOLDERS", tmp_path)
+    first, dead = make_folder("tune")
+    second, alive = make_folder("ray")
     assert {first, second} == set(tmp_path.iterdir())
     dead.close()  # as the driver's death does
-    third, alive_too = make_ray_folder()
+    third, alive_too = make_folder("ray")
     assert {second, third} == set(tmp_path.iterdir())
     alive.close()
     alive_too.close()
