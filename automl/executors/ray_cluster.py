@@ -49,6 +49,7 @@ _QUIET = {
 }
 _OWN_RAY = {
     "RAY_memory_monitor_refresh_ms": "0",  # workers' memory is watched by the local executor
+    "RAY_worker_niceness": "0",  # by default 15: beside other work, actors take minutes to start, and train as slowly
 }
 
 
@@ -114,6 +115,13 @@ def available() -> str:
     """Say what the cluster has free now."""
     free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
     return words(_counted(free))
+
+
+def has_room() -> bool:
+    """Return True where the cluster has given room to this process, in which an actor starts or has started."""
+    groups: dict[str, dict[str, Any]] = ray.util.placement_group_table()
+    job: str = ray.get_runtime_context().get_job_id()  # with which the id of each of its groups ends
+    return any(name.endswith(job) and group["state"] == "CREATED" for name, group in groups.items())
 
 
 def in_one_line(error: BaseException) -> str:

@@ -26,7 +26,15 @@ from automl.executors.carried_files import CarriedFiles, collect_files, place_fi
 from automl.executors.inbox import Inbox
 from automl.executors.local import prepare_message
 from automl.executors.messages import Prepare
-from automl.executors.ray_cluster import Cluster, available, connect, in_one_line, put_folder, users_modules_by_value
+from automl.executors.ray_cluster import (
+    Cluster,
+    available,
+    connect,
+    has_room,
+    in_one_line,
+    put_folder,
+    users_modules_by_value,
+)
 from automl.executors.ray_request import RayRequest, words
 from automl.executors.ray_runs import Run, Slot
 from automl.executors.ray_slot import (
@@ -46,7 +54,7 @@ from automl.search_space import Build
 from automl.training.job import TrialJob
 
 _PLACE_SECONDS = 60.0  # what a cluster is given to find room for a slot
-_SETUP_SECONDS = 600.0  # the same where Ray first sets up what a `runtime_env` names
+_SETUP_SECONDS = 600.0  # the same where Ray first sets up what a `runtime_env` names, or to start an actor in its room
 _CLOSE_SECONDS = 10.0  # what the actor for calls is given to end its worker
 
 
@@ -432,10 +440,16 @@ class RayExecutor:
         if self._message is None or time.monotonic() - self._asked < patience:
             return
         self._unplaced = 0
-        if time.monotonic() - self._seen > patience:
+        waited = time.monotonic() - self._seen
+        if waited > patience and not has_room():
             raise SurroundingsError(
                 f"the Ray cluster has found no room for a trial within {patience:.0f} s: a trial asks for "
                 f"{words(self._cluster.demand)}, and free are {available()}"
+            )
+        if waited > _SETUP_SECONDS:
+            raise SurroundingsError(
+                f"the Ray cluster has found room for a trial, and started no actor in it for {_SETUP_SECONDS:.0f} s: "
+                "look into Ray's logs on its nodes, or free the processors of what else runs there"
             )
 
 

@@ -392,7 +392,7 @@ def _fetched(root: Path) -> Path:
 def test_a_killed_driver_leaves_nothing_on_the_cluster_and_its_study_goes_on(cluster: Cluster, tmp_path: Path) -> None:
     """The cluster lives on, so that nothing but Ray's and our own watching ends the actor and its worker."""
     raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()]
-    started, _ = _killed_driver(tmp_path, cluster.address, raylets)
+    started, _, folders = _killed_driver(tmp_path, cluster.address, raylets)
     assert len(started) == 2
     _wait_until(lambda: not any(is_alive(pid) for pid in started))
     before = automl.load_result("killed", home=tmp_path)
@@ -401,11 +401,13 @@ def test_a_killed_driver_leaves_nothing_on_the_cluster_and_its_study_goes_on(clu
     assert [trial.state for trial in result.trials] == [TrialState.COMPLETE] * 6
     assert all([report.epoch for report in trial.epochs] == list(range(1, 21)) for trial in result.trials)
     assert not ray.is_initialized()
+    assert [folder.name.rpartition("-")[0] for folder in folders] == ["automl-tune"]
+    assert not any(folder.exists() for folder in folders)  # the next driver has deleted them
     _wait_until(lambda: not _slots_below(raylets))
 
 
 def test_a_killed_driver_takes_its_own_ray_along(tmp_path: Path) -> None:
-    started, shared = _killed_driver(tmp_path, None, [])
+    started, shared, _ = _killed_driver(tmp_path, None, [])
     assert len(started) >= 2 + 2  # raylet and head too
     _wait_until(lambda: not any(is_alive(pid) for pid in started))
     _wait_until(lambda: not any(path.exists() for path in shared))
@@ -423,8 +425,12 @@ def test_the_next_driver_deletes_what_killed_ones_left(tmp_path: Path, monkeypat
     alive_too.close()
 
 
-def _killed_driver(home: Path, address: str | None, raylets: list[int]) -> tuple[list[int], set[Path]]:
-    """Kill a search in the middle; return what ran for it, below itself or a cluster's nodes, and its shared memory."""
+def _killed_driver(home: Path, address: str | None, raylets: list[int]) -> tuple[list[int], set[Path], list[Path]]:
+    """Kill a search in the middle.
+
+    Returns:
+        What ran for it, below itself or a cluster's nodes; its shared memory; and its folders of files for Ray.
+    """
     script = home / "script.py"
     script.write_text(_SCRIPT.format(address=address, home=str(home)))
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as driver:
@@ -433,8 +439,9 @@ def _killed_driver(home: Path, address: str | None, raylets: list[int]) -> tuple
         started = _slots_below([driver.pid, *raylets])
         family = psutil.Process(driver.pid)
         shared = shared_memory_of([family, *family.children(recursive=True)])
+        locks = [Path(file.path) for file in family.open_files() if file.path.endswith("/driver.lock")]
         driver.kill()
-    return started, shared
+    return started, shared, [lock.parent for lock in locks if lock.parent.name.startswith("automl-")]
 
 
 _SCRIPT = """
