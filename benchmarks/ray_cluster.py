@@ -1,4 +1,4 @@
-"""What Ray costs: reports a second through its actors, the driver's memory, and wall-clock beside the local executor.
+"""What Ray costs: reports a second through Ray Tune, the driver's memory, and wall-clock beside the local executor.
 
     python -m benchmarks.ray_cluster [--trials 2000] [--work digits] [--rounds 2] [--json ray.json]
 
@@ -28,8 +28,8 @@ import psutil
 from automl.data import prepare, raw_from_arrays
 from automl.driver import Driver, Progress
 from automl.executors.base import Executor
-from automl.executors.ray_actors import RayExecutor
 from automl.executors.ray_request import RayRequest
+from automl.executors.ray_tune import RayExecutor
 from automl.objective import Objective
 from automl.records import TrialRecord, TrialState
 from automl.search_loop import SearchLoop

@@ -48,7 +48,7 @@ def make_executor(settings: SearchSettings, *, log_path: Path, compiled: Path, a
         also: Backends that calls will need beside the one that trains.
     """
     if settings.executor == "ray":
-        from automl.executors.ray_actors import RayExecutor
+        from automl.executors.ray_tune import RayExecutor
 
         return RayExecutor(_ray_request(settings), log_path=log_path, backend=settings.backend, compiled=compiled)
     slots = plan_slots(settings.workers, settings.gpus_per_trial)

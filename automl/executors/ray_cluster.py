@@ -15,7 +15,7 @@ import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -36,8 +36,7 @@ _ANSWER_SECONDS = 5.0  # what an address is given to take a connection
 _HEALTH_SECONDS = 9.0  # what Ray there is given to say that it is well
 _STORE_BYTES = 256 * 2**20  # of the object store of our own Ray, which carries messages only
 _PIECE_BYTES = 64 * 2**20
-_RAY_FOLDERS = Path("/tmp")  # not TMPDIR: the paths of Ray's sockets, 60 characters further down, may have 107 in all
-_RAY_FOLDER = "automl-ray-"
+_FOLDERS = Path("/tmp")  # not TMPDIR: the paths of Ray's sockets, 60 characters further down, may have 107 in all
 _LOCK = "driver.lock"
 _START_RAY = "start Ray {} with 'ray start --head', or leave the option out for a Ray on this machine"
 _NO_RAY_HERE = f"--ray-address auto finds no Ray that this machine is part of: {_START_RAY.format('here')}"
@@ -50,6 +49,7 @@ _QUIET = {
 }
 _OWN_RAY = {
     "RAY_memory_monitor_refresh_ms": "0",  # workers' memory is watched by the local executor
+    "RAY_worker_niceness": "0",  # by default 15: beside other work, actors take minutes to start, and train as slowly
 }
 
 
@@ -62,7 +62,6 @@ class Cluster:
         slots: Trials that have room at a time.
         threads: Intra-op threads of a trial's worker.
         sets_up: Ray sets something up before it starts an actor, which may take minutes.
-        actor_env: What Ray sets up for each actor by itself; empty where it does so for all that this process starts.
         disconnect: Leaves the cluster, and ends it where it was started here.
     """
 
@@ -70,7 +69,6 @@ class Cluster:
     slots: int
     threads: int
     sets_up: bool
-    actor_env: Mapping[str, Any]
     disconnect: Callable[[], None] = field(repr=False)
 
 
@@ -80,10 +78,14 @@ def connect(request: RayRequest) -> Cluster:
     A Ray that this process is connected to already (`ray.init` in a user's script) is used, and left as it is.
 
     Raises:
-        RequestError: The address does not answer, runs another version, or has no room for what is asked.
+        RequestError: The address does not answer, runs another version, or has no room for what is asked; or this
+            process is connected already, and something is to be set up.
     """
-    # Ray takes local folders when a process connects, and never later.
-    actor_env = request.runtime_env if ray.is_initialized() else {}
+    if ray.is_initialized() and request.runtime_env:
+        raise RequestError(
+            "--runtime-env: this process is connected to Ray already, which sets things up when a process connects: "
+            "give it to ray.init(runtime_env=...)"
+        )
     disconnect = _connected(request)
     try:
         nodes = _nodes()
@@ -104,8 +106,7 @@ def connect(request: RayRequest) -> Cluster:
         demand=demand,
         slots=request.workers or room,
         threads=max(1, int(demand["CPU"])),
-        sets_up=bool(actor_env or ray.get_runtime_context().runtime_env),
-        actor_env=actor_env,
+        sets_up=bool(ray.get_runtime_context().runtime_env),
         disconnect=disconnect,
     )
 
@@ -114,6 +115,13 @@ def available() -> str:
     """Say what the cluster has free now."""
     free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
     return words(_counted(free))
+
+
+def has_room() -> bool:
+    """Return True where the cluster has given room to this process, in which an actor starts or has started."""
+    groups: dict[str, dict[str, Any]] = ray.util.placement_group_table()
+    job: str = ray.get_runtime_context().get_job_id()  # with which the id of each of its groups ends
+    return any(name.endswith(job) and group["state"] == "CREATED" for name, group in groups.items())
 
 
 def in_one_line(error: BaseException) -> str:
@@ -143,21 +151,47 @@ def users_modules_by_value() -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def make_ray_folder() -> tuple[Path, IO[str]]:
-    """Make a folder for a Ray of our own, and delete those that drivers left behind which were killed.
+def make_folder(kind: str) -> tuple[Path, IO[str]]:
+    """Make a folder that nobody else uses, and delete those of all kinds that drivers left behind which were killed.
+
+    Args:
+        kind: What it is for; a part of its name.
 
     Returns:
         The folder, and a file that this process keeps locked, however it ends, until it is closed.
     """
-    for path in _RAY_FOLDERS.glob(f"{_RAY_FOLDER}*/{_LOCK}"):
+    for path in _FOLDERS.glob(f"automl-*/{_LOCK}"):
         with suppress(OSError), path.open("a") as left:  # somebody else's, or its driver lives
             fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path.parent, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=_RAY_FOLDER, dir=_RAY_FOLDERS))
+    folder = Path(tempfile.mkdtemp(prefix=f"automl-{kind}-", dir=_FOLDERS))
     lock = (folder / f"{_LOCK}.new").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
     os.replace(folder / f"{_LOCK}.new", folder / _LOCK)  # it is locked from when others can see it
     return folder, lock
+
+
+@contextmanager
+def own_folder(kind: str) -> Iterator[Path]:
+    """Have a folder (see `make_folder`) for as long as it is needed."""
+    folder, lock = make_folder(kind)
+    with lock:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables that Ray reads; what is set stays."""
+    fresh = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(fresh)
+    try:
+        yield
+    finally:
+        for name in fresh:
+            del os.environ[name]
 
 
 def _connected(request: RayRequest) -> Callable[[], None]:
@@ -173,14 +207,10 @@ def _connected(request: RayRequest) -> Callable[[], None]:
 
 
 def _start(request: RayRequest, options: Mapping[str, Any]) -> Callable[[], None]:
-    folder, lock = make_ray_folder()
     crowded = request.workers if request.workers and request.cpus_per_trial is None else 0
-
-    def end() -> None:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.close()
-
+    left = ExitStack()
+    folder = left.enter_context(own_folder("ray"))
+    left.callback(ray.shutdown)
     own = {
         "address": "local",
         "num_cpus": max(core_count(), crowded),
@@ -194,14 +224,14 @@ def _start(request: RayRequest, options: Mapping[str, Any]) -> Callable[[], None
     try:
         _init(request, {**own, **options}, _OWN_RAY)
     except BaseException:
-        end()
+        left.close()
         raise
-    return end
+    return left.close
 
 
-def _init(request: RayRequest, options: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+def _init(request: RayRequest, options: Mapping[str, Any], settings: Mapping[str, str]) -> None:
     try:
-        with _environment({**_QUIET, **environment}), _own_signals():
+        with environment({**_QUIET, **settings}), _own_signals():
             ray.init(**options, runtime_env=dict(request.runtime_env) or None)
     except (ConnectionError, RuntimeError, ValueError, TypeError, TimeoutError, OSError, RuntimeEnvSetupError) as error:
         ray.shutdown()  # it may have connected before it looked at all that it was given
@@ -269,18 +299,6 @@ def _has_node_of(port: str | None) -> bool:
 
 def _ports_of_heads(command: list[str] | None) -> list[str]:
     return [option.rpartition(":")[2] for option in command or [] if option.startswith("--gcs-address=")]
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables that Ray reads when it starts; what is set stays."""
-    fresh = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(fresh)
-    try:
-        yield
-    finally:
-        for name in fresh:
-            del os.environ[name]
 
 
 @contextmanager

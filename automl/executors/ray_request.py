@@ -22,7 +22,7 @@ class RayRequest:
         gpus_per_trial: GPUs of a trial: a part of one (0.25), or several; None for one where the cluster has GPUs.
         resources: Further resources of a trial, by the cluster's own names.
         runtime_env: What Ray sets up for the workers (packages, files, environment), as Ray's documentation has it;
-            local folders only where this process is not connected to Ray yet.
+            a process that is connected to Ray already has given it to `ray.init`.
 
     Example:
         >>> RayRequest(gpus_per_trial=0.25).demand(has_gpus=True)

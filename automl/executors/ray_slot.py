@@ -1,4 +1,4 @@
-"""One slot of a Ray cluster: an actor that keeps a warm worker process, as the local executor does on this machine.
+"""What an actor of a Ray cluster holds: a warm worker process, as the local executor keeps them on this machine.
 
 Ray places it, counts its resources and says when it is gone; training, its failures and its memory are the local
 executor's. What the driver sends is answered once something has happened; `abandon` and `interrupt` do not wait.
@@ -108,7 +108,7 @@ class Happened:
 
 
 class RemoteSlot:
-    """The actor; its methods are called one after the other, but for `abandon` and `interrupt`."""
+    """What an actor holds; its methods are called one after the other, but for `abandon` and `interrupt`."""
 
     def __init__(self, plan: SlotPlan) -> None:
         """Start the worker; it imports keras meanwhile."""
@@ -150,10 +150,9 @@ class RemoteSlot:
         self._executor.submit(self._own_job)
         return self.go_on()
 
-    def decide(self, decision: Decision) -> Happened:
-        """Answer the last report."""
+    def decide(self, decision: Decision) -> None:
+        """Answer the last report; `go_on` says what comes of it."""
         self._executor.decide(self._own_job, decision)
-        return self.go_on()
 
     def go_on(self) -> Happened:
         """Wait until something happens."""
@@ -175,12 +174,10 @@ class RemoteSlot:
         """Run a function, given as `module:name`, in the worker."""
         return self._executor.call_named(function, arguments, backend=backend, timeout_seconds=timeout_seconds)
 
-    @ray.method(concurrency_group="control")
     def abandon(self, run: int, result: TrialResult) -> None:
         """End a run's job at once; `go_on` says so."""
         self._abandoned = (run, result)
 
-    @ray.method(concurrency_group="control")
     def interrupt(self) -> None:
         """Let what waits return: the actor is about to be closed."""
         self._is_interrupted = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,15 @@ from contract import (
 from executors.gpus import card, present
 
 from automl.errors import RequestError, SurroundingsError
+from automl.executors import ray_tune
 from automl.executors.backends import GPU_MEMORY
 from automl.executors.base import Event, Reported
 from automl.executors.devices import plan_slots
 from automl.executors.local import LocalExecutor
-from automl.executors.ray_actors import RayExecutor
-from automl.executors.ray_cluster import connect
+from automl.executors.ray_cluster import connect, has_room
 from automl.executors.ray_request import RayRequest
 from automl.executors.ray_slot import SlotPlan
+from automl.executors.ray_tune import RayExecutor
 from automl.records import FailureReason, TrialState
 
 MakeRay = Callable[[], RayExecutor]
@@ -78,6 +80,18 @@ class TestRayExecutor(ExecutorContract):
             local.close()
         assert len(curves[0]) == 3 * 4
         assert curves[0] == curves[1]
+
+    def test_workers_have_the_priority_of_the_driver(self, executor: RayExecutor) -> None:
+        assert executor.call(return_niceness) == psutil.Process().nice()
+
+    def test_slots_stay_warm_while_there_is_nothing_to_do(self, executor: RayExecutor) -> None:
+        finish(executor, make_job(0), make_job(1))
+        workers = _workers()
+        assert len(workers) == 2
+        for _ in range(4):
+            assert executor.wait(0.5) == []
+        finish(executor, make_job(2), make_job(3))
+        assert _workers() == workers
 
     def test_an_actor_that_dies_is_replaced_and_its_trial_goes_on(self, executor: RayExecutor) -> None:
         job = make_job(epochs=4)
@@ -146,17 +160,33 @@ def test_workers_that_always_die_before_they_are_ready_are_not_started_for_ever(
         executor.close()
 
 
-@pytest.mark.parametrize(
-    ("runtime_env", "told"), [({"pip": 3}, "'pip'"), ({"py_modules": [str(Path(__file__).parent)]}, "at the job level")]
-)
-def test_what_a_ray_that_is_running_does_not_set_up_is_told(
-    tmp_path: Path, runtime_env: dict[str, Any], told: str
+@pytest.mark.parametrize("patience_seconds", [600.0, 0.1])
+def test_an_actor_may_take_its_time_to_start_in_the_room_that_was_found(
+    prepared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience_seconds: float
 ) -> None:
-    """As one that a user's script has started by `ray.init`: local folders are for those who start it."""
-    request = RayRequest(workers=1, gpus_per_trial=0, runtime_env=runtime_env)
+    monkeypatch.setattr(ray_tune, "_PLACE_SECONDS", 0.1)
+    monkeypatch.setattr(ray_tune, "_SETUP_SECONDS", patience_seconds)
+    executor = RayExecutor(RayRequest(workers=1, gpus_per_trial=0), log_path=tmp_path / "workers.log")
+    try:
+        executor.start()
+        while not has_room():
+            time.sleep(0.01)
+        executor.prepare(prepared_folder, make_build())
+        if patience_seconds > 1:
+            assert result_of(finish(executor, make_job())).state is TrialState.COMPLETE
+        else:
+            with pytest.raises(SurroundingsError, match=r"found room for a trial, and started no actor in it"):
+                wait_until(executor, lambda _: False)
+    finally:
+        executor.close()
+
+
+def test_what_a_ray_that_is_running_does_not_set_up_is_told(tmp_path: Path) -> None:
+    """As one that a user's script has started by `ray.init`."""
+    request = RayRequest(workers=1, gpus_per_trial=0, runtime_env={"env_vars": {"A": "1"}})
     executor = RayExecutor(request, log_path=tmp_path / "workers.log")
     try:
-        with pytest.raises(RequestError, match=f"^--runtime-env: .*{told}"):
+        with pytest.raises(RequestError, match=r"^--runtime-env: this process is connected .* give it to ray\.init"):
             executor.start()
     finally:
         executor.close()
@@ -172,6 +202,10 @@ def test_a_share_of_a_gpu_is_a_cap_on_its_memory(prepared_folder: Path, tmp_path
     finally:
         executor.close()
     assert told == ["GPU-00000000-aaaa", str(40960 // 4 - 600)]  # of the whole card; 600 MiB: CUDA's own
+
+
+def return_niceness(build: object, prepared: object) -> int:
+    return psutil.Process().nice()
 
 
 def return_environment(build: object, prepared: object, *, names: list[str]) -> list[str | None]:
@@ -195,10 +229,24 @@ def _until_epoch_2(executor: RayExecutor) -> list[Event]:
     return events
 
 
+def _workers() -> set[int]:
+    """Return the processes of this one's workers."""
+    return {one.pid for one in psutil.Process().children(recursive=True) if _is_worker(one)}
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "automl.executors.worker" in process.cmdline()
+    except psutil.NoSuchProcess:  # or a zombie
+        return False
+
+
 def _actor_of(executor: RayExecutor) -> int:
     """Return the process of the actor that runs the one trial: it is not the one whose worker is free."""
     _, idle = executor.call(return_spec_name, suffix="")
-    actors = [one for one in psutil.process_iter(["cmdline"]) if "RemoteSlot" in " ".join(one.info["cmdline"] or [])]
+    names = ("TrialSlot", "ResourceTrainable")  # Ray names the process by the class or by Tune's own of it
+    commands = {one: " ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])}
+    actors = [one for one, command in commands.items() if any(name in command for name in names)]
     ours = [one for one in actors if psutil.Process().pid in {parent.pid for parent in one.parents()}]
     (busy,) = [one.pid for one in ours if idle not in {child.pid for child in one.children()}]
     return busy

@@ -45,13 +45,13 @@ import automl
 from automl.data import prepare, raw_from_arrays
 from automl.driver import Progress
 from automl.errors import RequestError, SpaceError, SurroundingsError
-from automl.executors import ray_actors, ray_cluster
+from automl.executors import ray_cluster, ray_tune
 from automl.executors.devices import plan_slots
 from automl.executors.local import LocalExecutor
-from automl.executors.ray_actors import RayExecutor
-from automl.executors.ray_cluster import connect, make_ray_folder, users_modules_by_value
+from automl.executors.ray_cluster import connect, make_folder, users_modules_by_value
 from automl.executors.ray_request import RayRequest
 from automl.executors.ray_slot import SlotExecutor, SlotPlan
+from automl.executors.ray_tune import RayExecutor
 from automl.records import Config, TrialRecord, TrialResult, TrialState
 from automl.search_space import Build, SearchSpace
 
@@ -263,7 +263,7 @@ def test_modules_of_the_users_own_travel_as_code_and_are_then_as_before(
 def test_room_that_others_have_taken_is_not_waited_for_for_ever(
     cluster: Cluster, prepared_folder: Path, log_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_actors, "_PLACE_SECONDS", 1.0)
+    monkeypatch.setattr(ray_tune, "_PLACE_SECONDS", 1.0)
     joined = connect(RayRequest(address=cluster.address))
     request = RayRequest(address=cluster.address, workers=1, resources=_EDGE)
     executor = RayExecutor(request, log_path=log_path)
@@ -344,7 +344,7 @@ def test_a_placed_worker_may_take_its_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Neither preparing the data nor fetching it counts as a search for room."""
-    monkeypatch.setattr(ray_actors, "_PLACE_SECONDS", 1.0)
+    monkeypatch.setattr(ray_tune, "_PLACE_SECONDS", 1.0)
     raw = raw_from_arrays("other", np.zeros((50, 8)), np.arange(50) % 2)  # no node has it yet
     prepared = prepare(raw, task=None, split_seed=0, cache=tmp_path)
     is_placed = tmp_path / "placed"
@@ -392,7 +392,7 @@ def _fetched(root: Path) -> Path:
 def test_a_killed_driver_leaves_nothing_on_the_cluster_and_its_study_goes_on(cluster: Cluster, tmp_path: Path) -> None:
     """The cluster lives on, so that nothing but Ray's and our own watching ends the actor and its worker."""
     raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()]
-    started, _ = _killed_driver(tmp_path, cluster.address, raylets)
+    started, _, folders = _killed_driver(tmp_path, cluster.address, raylets)
     assert len(started) == 2
     _wait_until(lambda: not any(is_alive(pid) for pid in started))
     before = automl.load_result("killed", home=tmp_path)
@@ -401,32 +401,36 @@ def test_a_killed_driver_leaves_nothing_on_the_cluster_and_its_study_goes_on(clu
     assert [trial.state for trial in result.trials] == [TrialState.COMPLETE] * 6
     assert all([report.epoch for report in trial.epochs] == list(range(1, 21)) for trial in result.trials)
     assert not ray.is_initialized()
+    assert [folder.name.rpartition("-")[0] for folder in folders] == ["automl-tune"]
+    assert not any(folder.exists() for folder in folders)  # the next driver has deleted them
     _wait_until(lambda: not _slots_below(raylets))
 
 
 def test_a_killed_driver_takes_its_own_ray_along(tmp_path: Path) -> None:
-    started, shared = _killed_driver(tmp_path, None, [])
+    started, shared, _ = _killed_driver(tmp_path, None, [])
     assert len(started) >= 2 + 2  # raylet and head too
     _wait_until(lambda: not any(is_alive(pid) for pid in started))
     _wait_until(lambda: not any(path.exists() for path in shared))
 
 
-def test_the_next_ray_of_our_own_deletes_what_killed_drivers_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ray_cluster, "_RAY_FOLDERS", tmp_path)
-    first, dead = make_ray_folder()
-    second, alive = make_ray_folder()
+def test_the_next_driver_deletes_what_killed_ones_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster, "_FOLDERS", tmp_path)
+    first, dead = make_folder("tune")
+    second, alive = make_folder("ray")
     assert {first, second} == set(tmp_path.iterdir())
     dead.close()  # as the driver's death does
-    third, alive_too = make_ray_folder()
+    third, alive_too = make_folder("ray")
     assert {second, third} == set(tmp_path.iterdir())
     alive.close()
     alive_too.close()
 
 
-def _killed_driver(home: Path, address: str | None, raylets: list[int]) -> tuple[list[int], set[Path]]:
-    """Kill a search in the middle; return what ran for it, below itself or a cluster's nodes, and its shared memory."""
+def _killed_driver(home: Path, address: str | None, raylets: list[int]) -> tuple[list[int], set[Path], list[Path]]:
+    """Kill a search in the middle.
+
+    Returns:
+        What ran for it, below itself or a cluster's nodes; its shared memory; and its folders of files for Ray.
+    """
     script = home / "script.py"
     script.write_text(_SCRIPT.format(address=address, home=str(home)))
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as driver:
@@ -435,8 +439,9 @@ def _killed_driver(home: Path, address: str | None, raylets: list[int]) -> tuple
         started = _slots_below([driver.pid, *raylets])
         family = psutil.Process(driver.pid)
         shared = shared_memory_of([family, *family.children(recursive=True)])
+        locks = [Path(file.path) for file in family.open_files() if file.path.endswith("/driver.lock")]
         driver.kill()
-    return started, shared
+    return started, shared, [lock.parent for lock in locks if lock.parent.name.startswith("automl-")]
 
 
 _SCRIPT = """
@@ -458,7 +463,7 @@ automl.search("iris", "mlp", trials=6, epochs=20, workers=1, patience=0, schedul
 def _slots_below(pids: list[int]) -> list[int]:
     """Return the actors and workers, and a Ray of its own with its head, among what descends from processes."""
     below = [child for pid in pids for child in psutil.Process(pid).children(recursive=True)]
-    names = ("RemoteSlot", "automl.executors.worker", "gcs_server", "raylet/raylet")
+    names = ("TrialSlot", "ResourceTrainable", "automl.executors.worker", "gcs_server", "raylet/raylet")
     return [one.pid for one in below if any(name in " ".join(_command(one)) for name in names)]
 
 
