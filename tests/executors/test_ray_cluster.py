@@ -75,6 +75,7 @@ def cluster(roots: list[Path]) -> Iterator[Cluster]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # it kills actors where others fill this machine's memory
+        patch.setenv("RAY_worker_niceness", "0")  # else other tests leave actors no processor to start on
         cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **_OWN})
         try:
             for root in roots:
