@@ -1,6 +1,7 @@
 """What the driver costs: processor time a trial at 10, 100, 1,000 and 10,000 trials, memory, and start-up.
 
-    python -m benchmarks.overhead [--trials 10 100 1000 10000] [--sampler tpe] [--skip-start-up] [--json overhead.json]
+    python -m benchmarks.overhead [--trials 10 100 1000 10000] [--sampler tpe] [--random-until 0] [--skip-start-up]
+        [--json overhead.json]
 
 A real study (journal file) and a real MLflow tracker (SQLite store) in a temporary home, driven by the real loop over
 simulated trials: eight parameters, five reports each, some stopped by the scheduler, two at a time. Beside it what
@@ -9,7 +10,8 @@ MLflow's client alone (create_run, log_batch, set_terminated). Each figure is th
 number in its row. Prints first what we need beyond both.
 
 `--sampler random` leaves out what TPE itself needs, which grows with the number of trials. A thousand trials take three
-minutes, ten thousand an hour; what is done is said on standard error.
+minutes, ten thousand an hour; what is done is said on standard error. `--random-until 9700` has the first trials
+proposed at random, which takes ten minutes or so: what TPE needs goes by how many trials there are.
 """
 
 from __future__ import annotations
@@ -22,12 +24,14 @@ import tempfile
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import optuna
 import psutil
@@ -50,6 +54,7 @@ T = TypeVar("T")
 _SLOTS = 2
 _EPOCH_SECONDS = 0.02
 _SAID_EVERY = 100  # trials
+_WINDOW = 200  # trials at most
 _ROUND_SECONDS = 1.5  # longer than the tracker's pauses
 _LOOKS = 3
 _START_UP = {
@@ -220,12 +225,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", default=[10, 100, 1000, 10_000])
     parser.add_argument("--sampler", default="tpe", choices=["tpe", "random"])
+    parser.add_argument("--random-until", type=int, default=0, metavar="N", help="propose the first N trials at random")
     parser.add_argument("--skip-start-up", action="store_true")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
+    if options.random_until and min(options.trials) < options.random_until + _WINDOW:
+        parser.error(f"--random-until N takes --trials of N + {_WINDOW} and more: TPE is compared with TPE")
     warnings.filterwarnings("ignore", "The ``noload`` loader strategy is deprecated", DeprecationWarning)
     with tempfile.TemporaryDirectory() as home:
-        windows = measure(Path(home), sorted(options.trials), options.sampler)
+        with _random_until(options.random_until):
+            windows = measure(Path(home), sorted(options.trials), options.sampler)
         start_up = {} if options.skip_start_up else {name: _start_up(code) for name, code in _START_UP.items()}
     _show(windows, start_up)
     if options.json is not None:
@@ -236,7 +245,7 @@ def main() -> None:
 
 def measure(home: Path, ends: Sequence[int], sampler: str) -> list[Window]:
     """Drive one study to the last of `ends` trials; return a window before each."""
-    starts = {end: end - min(max(10, end // 5), 200) for end in ends}
+    starts = {end: end - min(max(10, end // 5), _WINDOW) for end in ends}
     mlflow_ms = mlflow_alone(home / "alone")
     client = _client(home)
     study = _study(home, ends[-1], sampler)
@@ -259,6 +268,17 @@ def measure(home: Path, ends: Sequence[int], sampler: str) -> list[Window]:
         )
         for end in ends
     ]
+
+
+@contextmanager
+def _random_until(trials: int) -> Iterator[None]:
+    """Propose the first trials at random, whatever the sampler."""
+
+    def sampler(name: str, *, seed: int, number: int) -> optuna.samplers.BaseSampler:
+        return make_sampler("random" if number < trials else name, seed=seed, number=number)
+
+    with patch("automl.study.proposals.make_sampler", sampler):
+        yield
 
 
 def _study(home: Path, trials: int, sampler: str) -> TimedStudy:
