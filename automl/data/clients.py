@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from automl.data.python_objects import frame_dataset, stream_dataset
-from automl.data.raw import Array, RawDataset, raw_from_arrays
+from automl.data.raw import Array, GivenSplit, RawDataset, raw_from_arrays
 from automl.data.tables import Roles
 from automl.errors import DataError
 
@@ -109,8 +109,8 @@ def huggingface_dataset(
     images = [column for column, kind in splits[_TRAIN].features.items() if type(kind).__name__ == "Image"]
     if images:
         return _image_dataset(name, splits[_TRAIN], test, images[0], str(chosen))
-    frames = [_named_frame(split) for split in (splits[_TRAIN], test) if split is not None]
-    return frame_dataset(name, frames[0], Roles.parse(chosen, **roles), *frames[1:])
+    given = {} if test is None else {_TEST: _named_frame(test)}
+    return frame_dataset(name, _named_frame(splits[_TRAIN]), Roles.parse(chosen, **roles), given)
 
 
 def _fetch_openml(
@@ -176,8 +176,7 @@ def _named(rows: Iterable[tuple[Any, Any]], labels: Sequence[str]) -> Iterable[t
 def _with_test(train: RawDataset, test: RawDataset) -> RawDataset:
     return dataclasses.replace(
         train,
-        test=test.train,
-        test_targets=test.targets,
+        given={_TEST: GivenSplit(rows=test.train, targets=test.targets)},
         content_hash=hashlib.sha256(f"{train.content_hash}{test.content_hash}".encode()).hexdigest(),
     )
 
@@ -201,8 +200,8 @@ def _named_frame(split: Any) -> pd.DataFrame:
 
 
 def _image_dataset(name: str, train: Any, test: Any, image: str, label: str) -> RawDataset:
-    parts = [_images_and_labels(name, split, image, label) for split in (train, test) if split is not None]
-    return raw_from_arrays(name, *(array for part in parts for array in part), target=label)
+    given = {} if test is None else {_TEST: _images_and_labels(name, test, image, label)}
+    return raw_from_arrays(name, *_images_and_labels(name, train, image, label), given=given, target=label)
 
 
 def _images_and_labels(name: str, split: Any, image: str, label: str) -> tuple[Array, Array]:

@@ -6,15 +6,15 @@ import difflib
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from automl.data.raw import Array
+from automl.data.raw import GIVEN_SPLITS, Array
 from automl.errors import DataError
 
-ARRAY_KEYS = ("x_train", "y_train", "x_test", "y_test")
+ARRAY_KEYS = tuple(f"{axis}_{split}" for split in ("train", *GIVEN_SPLITS) for axis in "xy")
 
 FILE_KINDS = (
     "a table (.csv, .tsv or .txt, also .gz; .parquet), arrays (.npz), IDX files, or a folder or .zip of images or texts"
@@ -54,9 +54,20 @@ def hash_file(path: Path) -> str:
         raise unreadable(path, error) from error
 
 
-def two_test_splits(path: Path, own: str) -> DataError:
-    """Return the error for a source that has a test split of its own, named `own`, beside `--test`."""
-    return DataError(f"{path} has a test split of its own ({own}); leave out --test, or drop that split")
+def check_given_once(path: Path, own: Mapping[str, str], given: Collection[str]) -> None:
+    """Check that no split that a source has of its own is given beside it, as by `--test`.
+
+    Args:
+        path: The source.
+        own: The splits that it has, and what each is called there.
+        given: The splits that are given beside it.
+
+    Raises:
+        DataError: One is.
+    """
+    for part, what in own.items():
+        if part in given:
+            raise DataError(f"{path} has a {part} split of its own ({what}); leave out --{part}, or drop that split")
 
 
 def read_npz(path: Path) -> Mapping[str, Array]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from automl.data.column_kinds import texts_of
-from automl.data.raw import Array, RawDataset, hash_columns, raw_from_arrays
+from automl.data.raw import Array, RawDataset, hash_columns, hashed_parts, raw_from_arrays, whole_pairs
 from automl.data.table_rows import FrameTable
-from automl.data.tables import Roles, table_dataset
+from automl.data.tables import GivenTable, Roles, table_dataset
 from automl.data.texts import TEXT_COLUMN, text_dataset
 from automl.errors import DataError
 
@@ -62,7 +63,8 @@ def load_object(
     if target is not None:
         raise DataError(f"{name}: target= names columns of a data frame, received {type(data).__name__}; leave it out")
     if isinstance(data, tuple | list) and len(data) in (2, 4):
-        return _from_parts(name, tuple(data), options)
+        x, y, x_test, y_test = (*data, None, None)[:4]
+        return _from_pairs(name, (x, y), {"test": (x_test, y_test)}, options)
     _refuse_options(name, options)
     if hasattr(data, "as_numpy_iterator"):
         return _from_stream(name, data)
@@ -70,21 +72,24 @@ def load_object(
     raise DataError(f"{name}: {_EXPECTED}; received {type(data).__name__}{size}")
 
 
-def frame_dataset(name: str, frame: pd.DataFrame, roles: Roles, test: pd.DataFrame | None = None) -> RawDataset:
-    """Make a `RawDataset` of a data frame that holds features and targets.
+def frame_dataset(
+    name: str, frame: pd.DataFrame, roles: Roles, given: Mapping[str, pd.DataFrame] = MappingProxyType({})
+) -> RawDataset:
+    """Make a `RawDataset` of a data frame that holds features and targets, and of one for each split that is given.
 
     Raises:
         DataError: The frame cannot be learned from as it is.
         UnknownNameError: It has no such column.
     """
     frame = _plain(name, frame)
-    test = None if test is None else _plain(name, test)
+    others = {split: _plain(name, other) for split, other in given.items()}
+    hashable = {split: _hashable(other) for split, other in others.items()}
     return table_dataset(
         name,
         FrameTable(frame),
         roles,
-        test=None if test is None else FrameTable(test),
-        content_hash=hash_columns(_hashable(frame), {} if test is None else _hashable(test)),
+        given={split: GivenTable(FrameTable(other), f"{name} ({split})") for split, other in others.items()},
+        content_hash=hash_columns(*hashed_parts(_hashable(frame), hashable, {})),
     )
 
 
@@ -109,31 +114,35 @@ def _hashable(frame: pd.DataFrame) -> dict[str, Array]:
     }
 
 
-def _from_parts(name: str, parts: tuple[Any, ...], options: Mapping[str, str | None]) -> RawDataset:
+def _from_pairs(
+    name: str, train: tuple[Any, Any], given: Mapping[str, tuple[Any, Any]], options: Mapping[str, str | None]
+) -> RawDataset:
+    """Make a dataset of `(x, y)`, and of the same for each split that is given."""
     import pandas as pd
 
-    x, y, x_test, y_test = (*parts, None, None)[:4]
-    if isinstance(x, Mapping | pd.DataFrame):
-        return _from_columns(name, x, y, x_test, y_test, options)
+    given = whole_pairs(name, given)
+    if isinstance(train[0], Mapping | pd.DataFrame):
+        frame, targets = _joined(name, *train)
+        frames = {split: _joined(name, *pair)[0] for split, pair in given.items()}
+        return frame_dataset(name, frame, Roles.parse(targets, **options), frames)
     _refuse_options(name, options)
-    x, y = np.asarray(x), _as_targets(y)
-    x_test, y_test = None if x_test is None else np.asarray(x_test), {} if y_test is None else _as_targets(y_test)
-    if _is_text(x):
-        test = None if x_test is None else {TEXT_COLUMN: _as_texts(x_test)}
-        return text_dataset(name, {TEXT_COLUMN: _as_texts(x)}, y, test, y_test)
-    return raw_from_arrays(name, x, y, x_test, y_test or None)
-
-
-def _from_columns(name: str, x: Any, y: Any, x_test: Any, y_test: Any, options: Mapping[str, str | None]) -> RawDataset:
-    """Join features and targets to one frame, of which the targets' names are free."""
-    frame, targets = _joined(name, x, y)
-    test = None if x_test is None else _joined(name, x_test, y_test)[0]
-    return frame_dataset(name, frame, Roles.parse(targets, **options), test)
+    x, y = _as_arrays(train)
+    arrays = {split: _as_arrays(pair) for split, pair in given.items()}
+    if not _is_text(x):
+        return raw_from_arrays(name, x, y, given=arrays)
+    strange = [f"x_{split} {other.dtype}" for split, (other, _) in arrays.items() if not _is_text(other)]
+    if strange:
+        raise DataError(f"{name}: x_train holds texts, but {strange[0]}; expected the same")
+    texts = {split: ({TEXT_COLUMN: _as_texts(other)}, labels) for split, (other, labels) in arrays.items()}
+    return text_dataset(name, {TEXT_COLUMN: _as_texts(x)}, y, given=texts)
 
 
 def _joined(name: str, x: Any, y: Any) -> tuple[pd.DataFrame, list[str]]:
+    """Join features and targets to one frame, of which the targets' names are free."""
     import pandas as pd
 
+    if not isinstance(x, Mapping | pd.DataFrame):
+        raise DataError(f"{name}: expected columns by name in every split, as in training; received {type(x).__name__}")
     columns = {str(key): np.asarray(value) for key, value in x.items()} if isinstance(x, Mapping) else {}
     wide = [key for key, value in columns.items() if value.ndim != 1]
     if wide:
@@ -142,7 +151,7 @@ def _joined(name: str, x: Any, y: Any) -> tuple[pd.DataFrame, list[str]]:
     rows = {len(value) for value in [*columns.values(), *targets.values()]} | ({len(x)} if not columns else set())
     if len(rows) > 1:
         raise DataError(f"{name}: expected as many rows in every column and target, received {sorted(rows)}")
-    frame = pd.DataFrame(columns) if columns else x.rename(columns=str).reset_index(drop=True)
+    frame = pd.DataFrame(columns) if isinstance(x, Mapping) else x.rename(columns=str).reset_index(drop=True)
     taken = [key for key in targets if key in frame.columns]
     if taken:
         raise DataError(f"{name}: {taken[0]!r} is a feature and a target; give one of them another name")
@@ -150,6 +159,10 @@ def _joined(name: str, x: Any, y: Any) -> tuple[pd.DataFrame, list[str]]:
     if wide:
         raise DataError(f"{name}: with columns, targets have shape (rows,); give several as a dict of arrays")
     return frame.assign(**{key: value.reshape(-1) for key, value in targets.items()}), list(targets)
+
+
+def _as_arrays(pair: tuple[Any, Any]) -> tuple[Array, dict[str, Array]]:
+    return np.asarray(pair[0]), _as_targets(pair[1])
 
 
 def _as_targets(y: Any) -> dict[str, Array]:
@@ -210,7 +223,7 @@ def stream_dataset(name: str, elements: Iterable[tuple[Any, Any]], *, batched: b
         if not spools[0]:
             raise DataError(f"{name}: the dataset has no rows; expected at least ten")
         x, y = ({key: one.array() for key, one in spool.items()} for spool in spools)
-    return _from_parts(name, (x.get("", x), y.get("", y)), {})
+    return _from_pairs(name, (x.get("", x), y.get("", y)), {}, {})
 
 
 class _Spool:

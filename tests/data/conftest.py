@@ -29,7 +29,7 @@ def numbered() -> Callable[..., RawDataset]:
 
     def make(y: np.ndarray, *, test_rows: int = 0, seed: int = 0) -> RawDataset:
         x = np.arange(len(y), dtype=np.float64)[:, None]
-        given = (x[:test_rows] + 0.5, y[:test_rows]) if test_rows else (None, None)
-        return raw_from_arrays(f"numbered{seed}", x, y, *given, columns=("row",))
+        given = {"test": (x[:test_rows] + 0.5, y[:test_rows])} if test_rows else {}
+        return raw_from_arrays(f"numbered{seed}", x, y, given=given, columns=("row",))
 
     return make

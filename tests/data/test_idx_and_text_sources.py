@@ -51,19 +51,20 @@ def test_a_folder_of_idx_files(tmp_path: Path, suffix: str) -> None:
     raw = load(str(_mnist(tmp_path / "digits", suffix=suffix)))
     assert (raw.name, raw.row_shape, raw.pixel_scale) == ("digits", (3, 4), 255.0)
     np.testing.assert_array_equal(_values(raw.train, "input"), IMAGES)
-    assert (raw.targets["target"].tolist(), raw.test_targets["target"].tolist()) == (LABELS.tolist(), [0, 1, 0])
+    assert (raw.targets["target"].tolist(), raw.given["test"].targets["target"].tolist()) == (
+        LABELS.tolist(),
+        [0, 1, 0],
+    )
 
 
 def test_one_images_file_with_its_labels(tmp_path: Path) -> None:
     folder = _mnist(tmp_path / "m", suffix=".gz")
     raw = load(str(folder / "train-images-idx3-ubyte.gz"), test=str(folder / "t10k-images-idx3-ubyte.gz"))
     assert (raw.name, raw.train.count) == ("train-images-idx3-ubyte", 5)
-    assert raw.test is not None
-    assert raw.test.count == 3
-    assert raw.test_hash
+    assert raw.given["test"].rows.count == 3
+    assert raw.given["test"].source_hash
     one = load(str(_mnist(tmp_path / "n", parts=("train",))), test=str(_mnist(tmp_path / "o", parts=("t10k",))))
-    assert one.test is not None
-    assert one.test.count == 3
+    assert one.given["test"].rows.count == 3
 
 
 @pytest.mark.parametrize("kind", CODES)
@@ -127,8 +128,7 @@ def test_texts_as_those_of_imdb(tmp_path: Path, caplog: pytest.LogCaptureFixture
     extra = {"train/unsup/1.txt": "no opinion", "README.txt": "read me", "train/urls_pos.txt": "x"}
     raw = load(str(_texts(tmp_path / "aclImdb", {**files, **extra})))
     assert sorted(set(raw.targets["target"].tolist())) == ["neg", "pos"]
-    assert raw.test is not None
-    assert (raw.train.count, raw.test.count) == (3, 3)
+    assert (raw.train.count, raw.given["test"].rows.count) == (3, 3)
     assert "left out 3 files in no class folder: 'README.txt', " in caplog.text
 
 

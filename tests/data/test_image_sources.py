@@ -65,7 +65,7 @@ def test_class_folders(tmp_path: Path, wrapping: str, zipped: bool) -> None:
     assert (raw.name, raw.row_shape, raw.row_dtype, raw.pixel_scale) == ("pets", (4, 5), np.uint8, 255.0)
     assert raw.targets["target"].tolist() == ["cat", "cat", "dog"]
     assert _x(raw.train)[:, 0, 0].tolist() == [3, 2, 1]
-    assert raw.test is None
+    assert not raw.given
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -73,16 +73,15 @@ def test_a_layout_with_a_test_split(tmp_path: Path, zipped: bool) -> None:
     files = {f"wrap/{part}/{name}": content for part in ("train", "test", "Val") for name, content in CLASSES.items()}
     raw = load(_zip(tmp_path / "pets.zip", files) if zipped else _folder(tmp_path / "pets", files))
     assert (raw.train.count, len(raw.targets["target"])) == (6, 6)
-    assert raw.test is not None
-    assert raw.test.count == 3
-    assert raw.test_targets["target"].tolist() == ["cat", "cat", "dog"]
+    assert raw.given["test"].rows.count == 3
+    assert raw.given["test"].targets["target"].tolist() == ["cat", "cat", "dog"]
 
 
 def test_a_test_folder_in_another_place(tmp_path: Path) -> None:
     train, test = _folder(tmp_path / "a", CLASSES), _folder(tmp_path / "b", {"dog/9.png": _png(value=9)})
     raw = load(train, test=test)
-    assert _x(raw.test)[:, 0, 0].tolist() == [9]
-    assert raw.test_hash
+    assert _x(raw.given["test"].rows)[:, 0, 0].tolist() == [9]
+    assert raw.given["test"].source_hash
     assert raw.content_hash == load(train).content_hash
     assert "expected a folder or .zip" in _refusal(train, test=__file__)
     assert "training file itself" in _refusal(train, test=train)
@@ -209,6 +208,5 @@ def test_large_images_that_become_small_are_held(tmp_path: Path, monkeypatch: py
 def test_cifar10(real_data: Path) -> None:
     raw = load(str(real_data / "cifar10_images.zip"))
     assert (raw.name, raw.row_shape, raw.train.count) == ("cifar10_images", (32, 32, 3), 5000)
-    assert raw.test is not None
-    assert raw.test.count == 1000
+    assert raw.given["test"].rows.count == 1000
     assert len(set(raw.targets["target"].tolist())) == 10

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from automl.data import PreparedDataset, RawDataset, load, prepare, raw_from_arrays
+from automl.data import GivenSplit, PreparedDataset, RawDataset, load, prepare, raw_from_arrays
 from automl.data.prepare import _published
 from automl.data.raw import ARRAY_FEATURE, ArrayRows
 from automl.dataset_spec import Column, ColumnKind, InputKind, RawInput, Task
@@ -189,13 +189,14 @@ def test_files_of_another_version_are_prepared_again_and_split_alike(cache: Path
 
 def test_what_makes_another_dataset(cache: Path) -> None:
     raw = load("digits")
+    given = GivenSplit(rows=raw.train, targets=raw.targets, source_hash="0")
     others = [
         _prepare(raw, cache),
         _prepare(raw, cache, split_seed=1),
         _prepare(raw, cache, task=Task.REGRESSION),
         _prepare(replace(raw, targets={"other": raw.targets["target"]}), cache),
         _prepare(replace(raw, content_hash="0"), cache),
-        _prepare(replace(raw, test_hash="0"), cache),
+        _prepare(replace(raw, given={"test": given}), cache),
     ]
     assert len({prepared.spec.fingerprint for prepared in others}) == len(others)
 
@@ -215,7 +216,9 @@ def test_unusable_features_are_refused(cache: Path, value: float) -> None:
     with pytest.raises(DataError, match="in 2 of 150 rows, columns 'b'; expected finite numbers"):
         _prepare(bad, cache)
     with pytest.raises(DataError, match="of the test split hold"):
-        _prepare(replace(raw, test=ArrayRows({ARRAY_FEATURE: x}), test_targets=raw.targets), cache)
+        _prepare(
+            replace(raw, given={"test": GivenSplit(rows=ArrayRows({ARRAY_FEATURE: x}), targets=raw.targets)}), cache
+        )
     assert not cache.exists() or not list(cache.iterdir())
 
 
@@ -474,4 +477,4 @@ def test_groups_of_any_dtype_are_known_again(numbered: Numbered, cache: Path) ->
 def test_a_test_split_without_one_of_the_targets_is_refused() -> None:
     x = np.arange(20.0)[:, None]
     with pytest.raises(DataError, match="the test split has the targets 'a'; expected 'a', 'b'"):
-        raw_from_arrays("m", x, {"a": x[:, 0], "b": x[:, 0]}, x, {"a": x[:, 0]})
+        raw_from_arrays("m", x, {"a": x[:, 0], "b": x[:, 0]}, given={"test": (x, {"a": x[:, 0]})})

@@ -70,15 +70,15 @@ def _kinds(raw: RawDataset) -> dict[str, str]:
 
 def test_arrays() -> None:
     raw = load_object("mine", (IMAGES, Y))
-    assert (raw.name, raw.row_shape, raw.pixel_scale, raw.test) == ("mine", (2, 3), 255.0, None)
+    assert (raw.name, raw.row_shape, raw.pixel_scale, raw.given) == ("mine", (2, 3), 255.0, {})
     assert load_object("mine", (IMAGES, Y)).content_hash == raw.content_hash
     assert load_object("mine", (IMAGES[::-1], Y)).content_hash != raw.content_hash
 
 
 def test_arrays_with_a_test_split_and_lists() -> None:
     raw = load_object("mine", [[[1.0], [2.0]], ["u", "v"], [[3.0]], ["u"]])
-    assert _batch(raw.test)["input"].tolist() == [[3.0]]
-    assert raw.test_targets["target"].tolist() == ["u"]
+    assert _batch(raw.given["test"].rows)["input"].tolist() == [[3.0]]
+    assert raw.given["test"].targets["target"].tolist() == ["u"]
 
 
 def test_several_outputs() -> None:
@@ -97,7 +97,7 @@ def test_strings_are_a_text_column(dtype: Any) -> None:
     raw = load_object("mine", (x, Y, x[:2], Y[:2]))
     assert _kinds(raw) == {"text": "text"}
     assert _batch(raw.train)["text"][:2].tolist() == ["a good film", "a bad film"]
-    assert _batch(raw.test)["text"].dtype == object
+    assert _batch(raw.given["test"].rows)["text"].dtype == object
 
 
 def test_columns_by_name_with_missing_values() -> None:
@@ -105,8 +105,7 @@ def test_columns_by_name_with_missing_values() -> None:
     raw = load_object("mine", (x, {"y": Y}, {name: values[:4] for name, values in x.items()}, {"y": Y[:4]}))
     assert _kinds(raw) == {"a": "number", "colour": "category"}
     assert np.isnan(_batch(raw.train)["a"][1])
-    assert raw.test is not None
-    assert raw.test.count == 4
+    assert raw.given["test"].rows.count == 4
 
 
 def test_a_frame_with_targets() -> None:

@@ -74,13 +74,13 @@ def test_the_same_dataset_has_the_same_hash() -> None:
 
 def test_npz(tmp_path: Path) -> None:
     raw = load(str(_npz(tmp_path / "mine.npz", other=np.zeros(3))))
-    assert (raw.name, _x(raw.train).shape, raw.test, raw.pixel_scale) == ("mine", (ROWS, 2), None, None)
+    assert (raw.name, _x(raw.train).shape, raw.given, raw.pixel_scale) == ("mine", (ROWS, 2), {}, None)
 
 
 def test_npz_with_a_test_split(tmp_path: Path) -> None:
     images = np.zeros((ROWS, 4, 4), np.uint8)
     raw = load(str(_npz(tmp_path / "m.NPZ.npz", x_train=images, x_test=images[:3], y_test=np.arange(3) % 2)))
-    assert (raw.name, _x(raw.test).shape, raw.pixel_scale) == ("m.NPZ", (3, 4, 4), 255.0)
+    assert (raw.name, _x(raw.given["test"].rows).shape, raw.pixel_scale) == ("m.NPZ", (3, 4, 4), 255.0)
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -92,8 +92,8 @@ def test_npz_with_a_test_file(tmp_path: Path, part: str) -> None:
         **({"x_train": x - 1, "y_train": y} if part == "test" else {}),
     )
     raw = load(str(_npz(tmp_path / "mine.npz")), test=str(tmp_path / "other.npz"))
-    assert _x(raw.test).tolist() == x.tolist()
-    assert raw.test_hash
+    assert _x(raw.given["test"].rows).tolist() == x.tolist()
+    assert raw.given["test"].source_hash
     assert raw.content_hash == load(str(tmp_path / "mine.npz")).content_hash
 
 
@@ -169,7 +169,9 @@ def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path, arrays: dic
 def test_pixels_of_another_type_in_the_test_split_are_refused() -> None:
     images = np.zeros((ROWS, 4, 4), np.uint8)
     with pytest.raises(DataError, match="pixels of x_test are float32"):
-        raw_from_arrays("m", images, np.arange(ROWS), images.astype(np.float32) / 255, np.arange(ROWS))
+        raw_from_arrays(
+            "m", images, np.arange(ROWS), given={"test": (images.astype(np.float32) / 255, np.arange(ROWS))}
+        )
 
 
 def test_without_network_or_cache_a_keras_dataset_is_one_clear_line(
@@ -199,8 +201,7 @@ def test_loading_imports_none_of_the_heavy_libraries() -> None:
 def test_mnist(real_data: Path, name: str) -> None:
     raw = load(str(real_data / f"{name}.npz"))
     assert (raw.name, raw.row_shape, raw.train.count, raw.pixel_scale) == (name, (28, 28), 60_000, 255.0)
-    assert raw.test is not None
-    assert (raw.test.count, len(raw.test_targets["target"])) == (10_000, 10_000)
+    assert (raw.given["test"].rows.count, len(raw.given["test"].targets["target"])) == (10_000, 10_000)
 
 
 def test_word_ids_of_keras_become_texts() -> None:
@@ -210,4 +211,4 @@ def test_word_ids_of_keras_become_texts() -> None:
     (batch,) = raw.train.batches()
     assert batch["text"].tolist() == ["good bad", "bad [UNK]"]
     assert [column.kind for column in raw.columns] == ["text"]
-    assert raw.test is not None
+    assert "test" in raw.given

@@ -338,8 +338,11 @@ def test_a_leak_is_warned_of_and_kept(tmp_path: Path, caplog: pytest.LogCaptureF
 def test_a_test_file_in_another_order_of_columns(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("y,b,a\n1,20,10\n0,40,30\n")
     raw = load(str(_csv(tmp_path / "m.csv")), target="y", test=str(tmp_path / "t.csv"))
-    assert (_batch(raw.test)["input"].tolist(), raw.test_targets["y"].tolist()) == ([[10, 20], [30, 40]], [1, 0])
-    assert raw.test_hash
+    assert (_batch(raw.given["test"].rows)["input"].tolist(), raw.given["test"].targets["y"].tolist()) == (
+        [[10, 20], [30, 40]],
+        [1, 0],
+    )
+    assert raw.given["test"].source_hash
 
 
 def test_the_test_file_is_read_with_the_kinds_of_the_training_file(
@@ -348,7 +351,7 @@ def test_the_test_file_is_read_with_the_kinds_of_the_training_file(
     (tmp_path / "t.csv").write_text("a,b,y\n1,huge,1\n2,,0\n3,4,0\n")
     raw = load(str(_csv(tmp_path / "m.csv")), target="y", test=str(tmp_path / "t.csv"))
     assert not raw.is_array
-    np.testing.assert_array_equal(_batch(raw.test)["b"], [np.nan, np.nan, 4.0])
+    np.testing.assert_array_equal(_batch(raw.given["test"].rows)["b"], [np.nan, np.nan, 4.0])
     assert "t.csv: values that are not of their column's kind count as missing: 'b' (1)" in caplog.text
 
 
@@ -428,8 +431,7 @@ def test_adult(real_data: Path) -> None:
     raw = load(str(real_data / "adult_train.csv"), target="income", test=str(real_data / "adult_test.csv"))
     assert time.process_time() - began < 4
     assert (len(table.columns), len(raw.columns), raw.train.count) == (15, 14, 32_561)
-    assert raw.test is not None
-    assert raw.test.count == 16_281
+    assert raw.given["test"].rows.count == 16_281
     kinds = list(_kinds(raw).values())
     assert (kinds.count("number"), kinds.count("category")) == (6, 8)
     assert "" in _batch(raw.train)["workclass"]

@@ -18,10 +18,8 @@ LABELS = np.column_stack([NUMBERS % 2, NUMBERS % 3 == 0, NUMBERS > 7]).astype(in
 
 def _read(y: Any, *, task: Task | None = None, y_test: Any = None) -> Target:
     y = np.asarray(y)
-    x_test = None if y_test is None else np.zeros((len(y_test), 2))
-    raw = raw_from_arrays(
-        "mine", np.zeros((len(y), 2)), y, x_test, None if y_test is None else np.asarray(y_test), target="t"
-    )
+    given = {} if y_test is None else {"test": (np.zeros((len(y_test), 2)), np.asarray(y_test))}
+    raw = raw_from_arrays("mine", np.zeros((len(y), 2)), y, given=given, target="t")
     (target,) = read_targets(raw, task=task)
     return target
 
@@ -140,8 +138,7 @@ def test_classes_are_encoded_as_indices() -> None:
     encoded = encode_target(target.y_train, spec)
     assert (encoded.dtype, spec.units, spec.name) == (np.int32, 3, "t")
     assert encoded[:3].tolist() == [2, 0, 1]
-    assert target.y_test is not None
-    assert encode_target(target.y_test, spec).tolist() == [1, 2]
+    assert encode_target(target.given["test"], spec).tolist() == [1, 2]
 
 
 def test_two_classes_are_encoded_as_a_column_of_zero_and_one() -> None:
@@ -180,7 +177,7 @@ def test_a_target_that_is_constant_in_training_is_not_divided_by_zero() -> None:
 def _several(*, task: Any = None, test: bool = False, **targets: Any) -> tuple[Target, ...]:
     arrays = {name: np.asarray(y) for name, y in targets.items()}
     x = np.zeros((ROWS, 2))
-    raw = raw_from_arrays("mine", x, arrays, *((x, arrays) if test else ()))
+    raw = raw_from_arrays("mine", x, arrays, given={"test": (x, arrays)} if test else {})
     return read_targets(raw, task=task)
 
 
@@ -188,7 +185,7 @@ def test_several_labels_are_one_output_of_named_labels() -> None:
     (target,) = _several(even=NUMBERS % 2 == 0, big=NUMBERS > 7, test=True)
     assert (target.name, target.task, target.labels) == ("even,big", Task.MULTILABEL, ("even", "big"))
     assert target.y_train.shape == (ROWS, 2)
-    assert target.y_test is not None
+    assert target.given["test"].shape == (ROWS, 2)
     spec = target.output_spec(NUMBERS)
     assert spec.units == 2
     np.testing.assert_array_equal(encode_target(target.y_train, spec)[:3], [[1, 0], [0, 0], [1, 0]])
