@@ -1,6 +1,7 @@
 """Files in a folder or in a .zip, seen alike: sorted names, and the bytes of each. Nothing is ever extracted.
 
-Also the layouts that datasets have there: `class/file`, and `train/class/file` beside `test/class/file`.
+Also the layouts that datasets have there: `class/file`, and `train/class/file` beside `validation/class/file` and
+`test/class/file`, or one of them.
 """
 
 from __future__ import annotations
@@ -155,8 +156,8 @@ def _labelled(path: Path, parts: Mapping[str, tuple[str, ...]], *, fewest_classe
     if len(classes) < fewest_classes:
         found = f"only {classes[0]!r}" if classes else "none"
         raise DataError(
-            f"{path}: expected a folder for each class, such as cat/1.png and dog/2.png, perhaps within train/ and "
-            f"test/; found {found}"
+            f"{path}: expected a folder for each class, such as cat/1.png and dog/2.png, perhaps within train/, "
+            f"validation/ and test/; found {found}"
         )
     return LabelledFiles(names=tuple(inside), labels=tuple(inside.values()))
 

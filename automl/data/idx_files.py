@@ -19,7 +19,7 @@ from automl.errors import DataError
 
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MARKS = ("-idx", ".idx")
-_PREFIXES = {"train": "train", "test": "t10k"}
+_PREFIXES = {"train": "train", "validation": "validation", "test": "t10k"}
 """What names of files start with, a prefix a split."""
 
 

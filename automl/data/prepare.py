@@ -37,7 +37,7 @@ from automl.data.prepared import (
     write_example,
     write_spec,
 )
-from automl.data.raw import Array, Batch, GivenSplit, RawDataset, RowSource, hash_columns
+from automl.data.raw import Array, Batch, GivenSplit, RawDataset, RowSource, hash_arrays, hash_columns
 from automl.data.splits import Rows, SplitRows, fold_rows, split_rows
 from automl.data.targets import Target, encode_target, read_targets
 from automl.data.text_encoding import TextFitter
@@ -68,7 +68,7 @@ def prepare(
 ) -> PreparedDataset:
     """Split, encode and cache a dataset, or find it in the cache.
 
-    The test split is 20 % of the rows unless one is given, validation is 20 % of the rest; `automl.data.splits` says
+    The test split is 20 % of the rows, validation is 20 % of the rest, unless they are given; `automl.data.splits` says
     how. The encodings are fitted on the training rows only (with folds: on all rows that are not sealed), then
     applied batch by batch, so that no more than a few batches are ever in memory. A folder appears in the cache whole
     or not at all, so that processes may prepare the same dataset at once, and may be killed while they do.
@@ -119,6 +119,9 @@ def _fingerprint(
         hash_columns({name: values for name, values in beside.items() if values is not None}),
         [folds, class_weight],
     ]
+    if "validation" in raw.given:  # the identity of other datasets is that of versions to which none could be given
+        weights = raw.given["validation"].weights
+        identity.append(["validation", raw.given["validation"].source_hash, hash_arrays(weights)])
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
 
@@ -227,7 +230,8 @@ class _Writer:
         weights = self._weigher.weights(self._rows.train)
         if weights is not None:
             np.save(self._folder / "train" / WEIGHTS_FILE, weights)
-            unsealed = self._weigher.weights(np.concatenate([self._rows.train, self._rows.validation]))
+            given = np.arange(self._count("validation") - len(self._rows.validation)) + self._raw.train.count
+            unsealed = self._weigher.weights(np.concatenate([self._rows.train, self._rows.validation, given]))
             np.save(self._folder / UNSEALED_WEIGHTS_FILE, unsealed)  # type: ignore[arg-type]
 
     def _example(self) -> Batch:

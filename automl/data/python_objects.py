@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _TARGET = "target"
+_PAIR = "(x, y) or a tf.data.Dataset of it"
 _EXPECTED = (
     "expected (x, y) or (x, y, x_test, y_test) arrays, a pandas DataFrame with target=..., (DataFrame, y), or a "
     "tf.data.Dataset of (x, y)"
@@ -32,6 +33,8 @@ def load_object(
     name: str,
     data: object,
     *,
+    validation: object = None,
+    test: object = None,
     target: str | Sequence[str] | None = None,
     group: str | None = None,
     time_column: str | None = None,
@@ -44,6 +47,8 @@ def load_object(
         data: `(x, y)` or `(x, y, x_test, y_test)`: `x` an array of shape (rows, ...), strings of shape (rows,), a
             data frame, or columns by name; `y` (rows,) or (rows, targets), or such arrays by name, an output each.
             Or a pandas DataFrame, with `target`. Or a finite `tf.data.Dataset` of `(x, y)`, batched or not.
+        validation: Rows that validate: `(x, y)` or a `tf.data.Dataset`; a DataFrame where `data` is one.
+        test: The same for rows that are the test split.
         target: Names of the target columns of a data frame.
         group: Column of a table whose equal values stay together in one split.
         time_column: Column of a table that splits are ordered by.
@@ -56,20 +61,44 @@ def load_object(
     import pandas as pd
 
     options = {"group": group, "time_column": time_column, "sample_weight": sample_weight}
+    given = {split: rows for split, rows in (("validation", validation), ("test", test)) if rows is not None}
     if isinstance(data, pd.DataFrame):
         if not target:
             raise DataError(f"{name}: which column is the target? give target=, one of: {', '.join(map(str, data))}")
-        return frame_dataset(name, data, Roles.parse(target, **options))
+        return frame_dataset(name, data, Roles.parse(target, **options), _as_frames(name, given))
     if target is not None:
         raise DataError(f"{name}: target= names columns of a data frame, received {type(data).__name__}; leave it out")
-    if isinstance(data, tuple | list) and len(data) in (2, 4):
-        x, y, x_test, y_test = (*data, None, None)[:4]
-        return _from_pairs(name, (x, y), {"test": (x_test, y_test)}, options)
-    _refuse_options(name, options)
+    if isinstance(data, tuple | list) and len(data) == 4:
+        if test is not None:
+            raise DataError(f"{name}: the data has a test split of its own; leave out test=, or give (x, y) alone")
+        data, given = data[:2], {**given, "test": data[2:]}
     if hasattr(data, "as_numpy_iterator"):
-        return _from_stream(name, data)
-    size = f" of {len(data)}" if isinstance(data, tuple | list) else ""
-    raise DataError(f"{name}: {_EXPECTED}; received {type(data).__name__}{size}")
+        _refuse_options(name, options)
+    pairs = {split: _as_pair(name, rows, f"expected {_PAIR} as {split}=") for split, rows in given.items()}
+    return _from_pairs(name, _as_pair(name, data, _EXPECTED), pairs, options)
+
+
+def _as_frames(name: str, given: Mapping[str, object]) -> dict[str, pd.DataFrame]:
+    import pandas as pd
+
+    frames: dict[str, pd.DataFrame] = {}
+    for split, rows in given.items():
+        if not isinstance(rows, pd.DataFrame):
+            raise DataError(f"{name}: expected a DataFrame as {split}=, as the data is; received {_described(rows)}")
+        frames[split] = rows
+    return frames
+
+
+def _as_pair(name: str, data: object, expected: str) -> tuple[Any, Any]:
+    if isinstance(data, tuple | list) and len(data) == 2:
+        return data[0], data[1]
+    if hasattr(data, "as_numpy_iterator"):
+        return _read_tf_data(name, data)
+    raise DataError(f"{name}: {expected}; received {_described(data)}")
+
+
+def _described(data: object) -> str:
+    return type(data).__name__ + (f" of {len(data)}" if isinstance(data, tuple | list) else "")
 
 
 def frame_dataset(
@@ -130,7 +159,7 @@ def _from_pairs(
     arrays = {split: _as_arrays(pair) for split, pair in given.items()}
     if not _is_text(x):
         return raw_from_arrays(name, x, y, given=arrays)
-    strange = [f"x_{split} {other.dtype}" for split, (other, _) in arrays.items() if not _is_text(other)]
+    strange = [f"x_{split} is {other.dtype}" for split, (other, _) in arrays.items() if not _is_text(other)]
     if strange:
         raise DataError(f"{name}: x_train holds texts, but {strange[0]}; expected the same")
     texts = {split: ({TEXT_COLUMN: _as_texts(other)}, labels) for split, (other, labels) in arrays.items()}
@@ -190,13 +219,13 @@ def _refuse_options(name: str, options: Mapping[str, str | None]) -> None:
             raise DataError(f"{name}: {option}= names a column of a table, received {value!r}; leave it out")
 
 
-def _from_stream(name: str, data: Any) -> RawDataset:
+def _read_tf_data(name: str, data: Any) -> tuple[Any, Any]:
     if hasattr(data, "cardinality") and int(data.cardinality()) == _INFINITE:
         raise DataError(f"{name}: the tf.data.Dataset never ends; expected a finite one: use take(), not repeat()")
     spec = data.element_spec
     if not (isinstance(spec, tuple) and len(spec) == 2):
         raise DataError(f"{name}: expected a tf.data.Dataset of (x, y), received elements of {spec}")
-    return stream_dataset(name, data.as_numpy_iterator(), batched=_is_batched(*spec))
+    return _read_stream(name, data.as_numpy_iterator(), batched=_is_batched(*spec))
 
 
 def stream_dataset(name: str, elements: Iterable[tuple[Any, Any]], *, batched: bool) -> RawDataset:
@@ -210,6 +239,10 @@ def stream_dataset(name: str, elements: Iterable[tuple[Any, Any]], *, batched: b
     Raises:
         DataError: There are no rows, or they differ in shape.
     """
+    return _from_pairs(name, _read_stream(name, elements, batched=batched), {}, {})
+
+
+def _read_stream(name: str, elements: Iterable[tuple[Any, Any]], *, batched: bool) -> tuple[Any, Any]:
     with ExitStack() as stack:  # a memory mapping of a closed file lives on
         spools: tuple[dict[str, _Spool], dict[str, _Spool]] = ({}, {})
         for element in elements:
@@ -221,9 +254,9 @@ def stream_dataset(name: str, elements: Iterable[tuple[Any, Any]], *, batched: b
                         spool[key] = _Spool(name, file)
                     spool[key].add(np.asarray(value) if batched else np.asarray(value)[None])
         if not spools[0]:
-            raise DataError(f"{name}: the dataset has no rows; expected at least ten")
+            raise DataError(f"{name}: a tf.data.Dataset has no rows; expected at least ten to train on, and one else")
         x, y = ({key: one.array() for key, one in spool.items()} for spool in spools)
-    return _from_pairs(name, (x.get("", x), y.get("", y)), {}, {})
+    return x.get("", x), y.get("", y)
 
 
 class _Spool:

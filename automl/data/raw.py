@@ -28,7 +28,7 @@ holding `str`, `""` where missing. A whole array is (n, *shape) in the source's 
 """
 
 SPLIT_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"train": ("train", "training", "val", "valid", "validation"), "test": ("test", "testing")}
+    {"train": ("train", "training"), "validation": ("validation", "val", "valid"), "test": ("test", "testing")}
 )
 """The splits, and what files and folders call them."""
 
@@ -93,11 +93,13 @@ class GivenSplit:
     Attributes:
         rows: The rows, like those to train on.
         targets: Their targets by name.
+        weights: Their weights in the training loss of a refit, (rows,), where they have some; else None.
         source_hash: SHA-256, hexadecimal, of a source of their own; empty where the dataset's hash is theirs too.
     """
 
     rows: RowSource
     targets: Mapping[str, Array]
+    weights: Array | None = None
     source_hash: str = ""
 
 
@@ -247,8 +249,13 @@ def whole_pairs(name: str, pairs: Mapping[str, tuple[Any, Any]]) -> dict[str, tu
 
 
 def hashed_parts(train: T, given: Mapping[str, T], nothing: T) -> list[T]:
-    """Return training rows and given splits as a dataset's hash takes them: no test split stands there as `nothing`."""
-    return [train, given.get("test", nothing)]
+    """Return training rows and given splits as a dataset's hash takes them.
+
+    A test split that is not given stands there as `nothing`; validation rows only where they are given, so that the
+    hash of other datasets is that of versions to which none could be given.
+    """
+    validation = [given["validation"]] if "validation" in given else []
+    return [train, given.get("test", nothing), *validation]
 
 
 def hash_arrays(*arrays: Array | None) -> str:

@@ -32,6 +32,7 @@ class _Options:
     """The options of `load`."""
 
     target: str | Sequence[str] | None
+    validation: str | None
     test: str | None
     encoding: str | None
     group: str | None
@@ -75,6 +76,7 @@ def load(
     source: str,
     *,
     target: str | Sequence[str] | None = None,
+    validation: str | None = None,
     test: str | None = None,
     encoding: str | None = None,
     group: str | None = None,
@@ -87,10 +89,12 @@ def load(
     Args:
         source: A name of `known_datasets()`, `openml:ID`, `tfds:NAME`, `hf:NAME`, or a path; a path's dataset is
             named by its stem. A table has a header line; an .npz file has `x_train` and `y_train`, and perhaps
-            `x_test` and `y_test`; images and texts lie in a folder for each class, perhaps within `train` and `test`.
+            `x_validation`, `y_validation`, `x_test` and `y_test`; images and texts lie in a folder for each class,
+            perhaps within `train`, `validation` and `test`.
         target: Names of the target columns of a table, an output each; one text may hold several with commas.
-        test: Path of the same kind whose rows are the test split. Of an .npz file these are `x_test` and `y_test`
-            where it has them, otherwise `x_train` and `y_train`.
+        validation: Path of the same kind whose rows validate. Of an .npz file these are `x_validation` and
+            `y_validation` where it has them, otherwise `x_train` and `y_train`.
+        test: The same for the rows that are the test split, in `x_test` and `y_test`.
         encoding: Encoding of text files; guessed if None.
         group: Column of a table whose equal values stay together in one split; no feature.
         time_column: Column of numbers or dates that splits are ordered by; it stays a feature.
@@ -107,6 +111,7 @@ def load(
     """
     options = _Options(
         target=target,
+        validation=validation,
         test=test,
         encoding=encoding,
         group=group,

@@ -27,7 +27,7 @@ class SplitRows:
 
     Attributes:
         train: Rows that models are trained on; with folds every row that is not sealed.
-        validation: Rows that the search scores models on; with folds none.
+        validation: Rows that the search scores models on; none with folds, or where they are given.
         test: Sealed rows; none where a test split is given.
         folds: The fold that each of the `train` rows validates, from 0; None without folds. In an order of time, the
             rows before the first fold validate none: -1.
@@ -46,15 +46,23 @@ class SplitRows:
 def split_rows(targets: Sequence[Target], raw: RawDataset, *, seed: int, folds: int = 0) -> SplitRows:
     """Split rows: by group or by time where the dataset has them, stratified by the first classes, else at random.
 
+    A split that is given takes none of them.
+
     Args:
         targets: The targets.
-        raw: The dataset, for its groups and times; a split that it gives stays that split.
+        raw: The dataset, for its groups and times, and for which splits it gives.
         seed: Decides the split, at least 0 and below 2**32.
         folds: Number of folds of a cross-validation; 0 for one split.
 
     Raises:
-        DataError: There are too few rows of too many classes, too few groups, or both groups and times.
+        DataError: There are too few rows of too many classes, too few groups, both groups and times, or folds beside
+            validation rows.
     """
+    if folds and "validation" in raw.given:
+        raise DataError(
+            f"{raw.name}: --folds validates on training rows in turn, but validation rows are given; leave out one of "
+            "them"
+        )
     splitter = _splitter(targets, raw, seed)
     pool: Rows = np.arange(raw.train.count)
     none = pool[:0]
@@ -62,7 +70,7 @@ def split_rows(targets: Sequence[Target], raw: RawDataset, *, seed: int, folds: 
     if folds:
         pool = np.sort(pool)
         return SplitRows(train=pool, validation=none, test=np.sort(test), folds=splitter.folds(pool, folds))
-    train, validation = splitter.hold_out(pool)
+    train, validation = (pool, none) if "validation" in raw.given else splitter.hold_out(pool)
     return SplitRows(train=np.sort(train), validation=np.sort(validation), test=np.sort(test))
 
 

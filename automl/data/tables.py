@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -163,10 +163,11 @@ def table_dataset(
         train=_rows(label, table, kept, as_matrix=as_matrix, count=scan.rows),
         targets=_read_targets(label, values, scan, roles),
         given={
-            split: GivenSplit(
-                rows=_rows(one.label, one.table, kept, as_matrix=as_matrix, count=scans[split].rows),
-                targets=_read_given_targets(one, scan, roles),
-                source_hash=one.source_hash,
+            split: _given_split(
+                one,
+                _rows(one.label, one.table, kept, as_matrix=as_matrix, count=scans[split].rows),
+                scan,
+                Roles(targets=roles.targets, weight=roles.weight if split == "validation" else None),
             )
             for split, one in given.items()
         },
@@ -174,6 +175,18 @@ def table_dataset(
         times=None if roles.time is None else _read_times(label, values[roles.time], scan.columns[roles.time]),
         weights=None if roles.weight is None else _read_weights(label, values[roles.weight]),
         content_hash=content_hash,
+    )
+
+
+def _given_split(one: GivenTable, rows: RowSource, scan: _Scan, roles: Roles) -> GivenSplit:
+    """Read the targets, and the weights where there are some: such rows need none."""
+    used = roles if roles.weight in one.table.columns else replace(roles, weight=None)
+    values = _collect(one.table, scan, used)
+    return GivenSplit(
+        rows=rows,
+        targets=_read_targets(one.label, values, scan, used),
+        weights=None if used.weight is None else _read_weights(one.label, values[used.weight]),
+        source_hash=one.source_hash,
     )
 
 
@@ -255,10 +268,6 @@ def _collect(table: Table, scan: _Scan, roles: Roles) -> dict[str, pd.Series]:
 
 def _read_targets(label: str, values: Mapping[str, pd.Series], scan: _Scan, roles: Roles) -> dict[str, Array]:
     return {name: _read_target(label, values[name], scan.columns[name]) for name in roles.targets}
-
-
-def _read_given_targets(one: GivenTable, scan: _Scan, roles: Roles) -> dict[str, Array]:
-    return _read_targets(one.label, _collect(one.table, scan, Roles(targets=roles.targets)), scan, roles)
 
 
 def _read_target(label: str, values: pd.Series, scan: ColumnScan) -> Array:

@@ -92,6 +92,28 @@ def test_a_given_test_split_takes_no_training_rows(numbered: Numbered) -> None:
     assert _every_row_once(rows, 100)
 
 
+@pytest.mark.parametrize(("test_rows", "sizes"), [(30, (100, 0, 0)), (0, (80, 0, 20))])
+def test_given_validation_takes_no_training_rows(numbered: Numbered, test_rows: int, sizes: tuple[int, ...]) -> None:
+    rows = _split(numbered(np.arange(100) % 2, validation_rows=30, test_rows=test_rows))
+    assert (len(rows.train), len(rows.validation), len(rows.test)) == sizes
+    assert _every_row_once(rows, 100)
+    if not test_rows:  # the same rows are sealed as without given validation
+        assert rows.test.tolist() == _split(numbered(np.arange(100) % 2)).test.tolist()
+
+
+def test_beside_given_validation_groups_and_times_decide_the_test_split(numbered: Numbered) -> None:
+    raw, groups, times = numbered(np.arange(200) % 2, validation_rows=20), np.arange(200) // 10, np.arange(200.0)
+    by_group = _split(replace(raw, groups=groups))
+    assert not set(groups[by_group.train]) & set(groups[by_group.test])
+    assert _split(replace(raw, times=times)).test.tolist() == list(range(160, 200))
+    assert len(by_group.validation) == 0
+
+
+def test_folds_beside_given_validation_are_refused(numbered: Numbered) -> None:
+    with pytest.raises(DataError, match="--folds validates on training rows in turn, but validation rows are given"):
+        _folds(numbered(np.arange(100) % 2, validation_rows=30), 4)
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_row_of_the_pool_validates_one_fold(numbered: Numbered, name: str) -> None:
     rows, folds = _folds(numbered(TARGETS[name]), 4)
