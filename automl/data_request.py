@@ -25,6 +25,7 @@ class DataRequest:
         source: A built-in name, a client's name such as `openml:61`, or an absolute path; None for Python objects.
         target: Target columns; empty where the source has a target of its own.
         task: One task for all targets, or one a target; empty to infer them.
+        validation: Absolute path of the rows that validate, or None.
         test: Absolute path of the rows that become the test split, or None.
         encoding: Text encoding of the source's files, or None to guess it.
         group: Column whose equal values must stay in one split, or None.
@@ -42,6 +43,7 @@ class DataRequest:
     source: str | None
     target: tuple[str, ...] = ()
     task: tuple[str, ...] = ()
+    validation: str | None = None
     test: str | None = None
     encoding: str | None = None
     group: str | None = None
@@ -64,11 +66,13 @@ class DataRequest:
         if not isinstance(self.split_seed, int) or self.split_seed < 0:
             raise RequestError(f"--split-seed takes a whole number from 0, received {self.split_seed!r}")
 
-    def load(self, data: object = None) -> RawDataset:
+    def load(self, data: object = None, *, validation: object = None, test: object = None) -> RawDataset:
         """Load the raw dataset.
 
         Args:
             data: The Python object, where there is no `source`.
+            validation: Python object of the rows that validate, beside `data`.
+            test: Python object of the rows that become the test split, beside `data`.
 
         Raises:
             DataError: See `automl.data.load` and `load_object`.
@@ -81,8 +85,15 @@ class DataRequest:
         }
         if self.source is None:
             name = "frame" if isinstance(data, pd.DataFrame) else "arrays"
-            return load_object(name, data, **columns)
-        return load(self.source, test=self.test, encoding=self.encoding, strict=self.strict, **columns)
+            return load_object(name, data, validation=validation, test=test, **columns)
+        return load(
+            self.source,
+            validation=self.validation,
+            test=self.test,
+            encoding=self.encoding,
+            strict=self.strict,
+            **columns,
+        )
 
     def prepare(self, raw: RawDataset, cache: Path) -> PreparedDataset:
         """Split, encode and cache the dataset, or find it in the cache.
@@ -102,9 +113,14 @@ class DataRequest:
         )
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The source, and those that splits have of their own."""
+        return tuple(source for source in (self.source, self.validation, self.test) if source is not None)
+
+    @property
     def is_missing_file(self) -> bool:
-        """True where the source is a path that is no longer there."""
-        return self.source is not None and Path(self.source).is_absolute() and not Path(self.source).exists()
+        """True where one of the sources is a path that is no longer there."""
+        return any(Path(source).is_absolute() and not Path(source).exists() for source in self.sources)
 
     def to_json(self) -> dict[str, Any]:
         """Return the request as JSON values."""
@@ -123,6 +139,21 @@ def source_of(dataset: object) -> str | None:
     path = Path(dataset).expanduser()
     is_path = isinstance(dataset, Path) or (str(dataset) not in known_datasets() and (path.suffix or path.exists()))
     return str(path.absolute()) if is_path and ":" not in str(dataset) else str(dataset)
+
+
+def source_of_split(split: str, rows: object, dataset: object) -> str | None:
+    """Return how a resume finds the rows of a split again: an absolute path, or None for none and for Python objects.
+
+    Raises:
+        RequestError: The rows are a Python object, but the dataset is none.
+    """
+    if rows is None or source_of(dataset) is None:
+        return None
+    if not isinstance(rows, str | Path):
+        raise RequestError(
+            f"{split}= takes a path where the dataset is no Python object; received {type(rows).__name__}"
+        )
+    return str(Path(rows).expanduser().absolute()) if str(rows) else None
 
 
 def names(value: str | Sequence[str] | None) -> tuple[str, ...]:

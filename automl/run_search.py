@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from automl.data import PreparedDataset
-from automl.data_request import DataRequest, names, source_of
+from automl.data_request import DataRequest, names, source_of, source_of_split
 from automl.dataset_spec import DatasetSpec
 from automl.driver import Progress
 from automl.durations import parse_seconds
@@ -67,7 +67,8 @@ def search(
     narrow: Mapping[str, Setting] | None = None,
     target: str | Sequence[str] | None = None,
     task: str | Sequence[str] | None = None,
-    test: str | Path | None = None,
+    validation: object = None,
+    test: object = None,
     encoding: str | None = None,
     group: str | None = None,
     time_column: str | None = None,
@@ -124,7 +125,9 @@ def search(
         target: Target column of a table, or several: a sequence, or one text with commas.
         task: `regression`, `binary`, `multiclass` or `multilabel`, where it should not be inferred; several give an
             output to each target.
-        test: Path to rows that become the test split.
+        validation: Rows that validate, instead of some that are held out of the training rows: a path where the
+            dataset is one; where it is Python objects, `(x, y)`, a frame or a `tf.data.Dataset` like it.
+        test: The same for rows that become the test split.
         encoding: Text encoding of the dataset's files; guessed where not given.
         group: Column whose equal values stay in one split (and out of the features).
         time_column: Column that orders rows in time: the latest are the test split, the latest of the rest validate.
@@ -184,7 +187,8 @@ def search(
         source=source_of(dataset),
         target=names(target),
         task=names(task),
-        test=str(Path(test).expanduser().absolute()) if test else None,
+        validation=source_of_split("validation", validation, dataset),
+        test=source_of_split("test", test, dataset),
         encoding=encoding,
         group=group,
         time_column=time_column,
@@ -200,7 +204,7 @@ def search(
     with early_workers(settings, place) as runner:
         if storage is not None:
             open_storage(place.studies, storage)  # a wrong URL is said before anything is prepared
-        prepared = data.prepare(data.load(dataset), place.datasets)
+        prepared = data.prepare(data.load(dataset, validation=validation, test=test), place.datasets)
         chosen = _with_policy(_chosen(found, prepared.spec).narrow(narrow or {}), dtype_policy)
         goal = Objective.for_outputs(prepared.spec.outputs, objective)
         for config in enqueue:
@@ -388,11 +392,13 @@ def _prepare_again(study: str, origin: Mapping[str, Any], home: Home) -> Prepare
     cached = home.datasets / origin["fingerprint"]
     if data.source is None or (data.is_missing_file and cached.exists()):
         return PreparedDataset.open(cached)
-    prepared = data.prepare(data.load(), home.datasets)
+    raw = data.load()
+    prepared = data.prepare(raw, home.datasets)
     if prepared.spec.fingerprint != origin["fingerprint"]:
-        raise RequestError(
-            f"the content of {data.source} has changed since study {study!r} began: start a new search on it"
-        )
+        reason = f"the content of {' or '.join(data.sources)} has changed since study {study!r} began"
+        if "validation" in raw.given and "validation" not in origin["data"]:  # asked of an older version
+            reason = f"{data.source} gives validation rows, which study {study!r} did not know as such when it began"
+        raise RequestError(f"{reason}: start a new search on it")
     return prepared
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _DATA_OPTIONS = (
     click.option("--target", metavar="COLUMN[,COLUMN]", help="Target column of a table, or several."),
     click.option("--task", metavar="TASK[,TASK]", help="regression, binary, multiclass, multilabel [inferred]."),
+    click.option("--validation", metavar="PATH", help="Rows that validate [some held out of the training rows]."),
     click.option("--test", metavar="PATH", help="Rows that become the sealed test split."),
     click.option("--encoding", metavar="NAME", help="Text encoding of the files, such as latin-1 [guessed]."),
     click.option("--group", metavar="COLUMN", help="Rows of one value stay in one split; no feature."),
@@ -221,6 +222,6 @@ def _check_all(datasets: tuple[str, ...], options: Mapping[str, Any]) -> None:
     from automl.data import load
     from automl.data_request import names
 
-    read = ("test", "encoding", "group", "time_column", "sample_weight", "strict")
+    read = ("validation", "test", "encoding", "group", "time_column", "sample_weight", "strict")
     for dataset in datasets:
         load(dataset, target=names(options["target"]) or None, **{name: options[name] for name in read})

@@ -14,7 +14,7 @@ from automl.data.new_rows import new_rows
 from automl.data.prepare import prepare
 from automl.data.prepared import PreparedDataset, Split, StoredArray
 from automl.data.python_objects import load_object
-from automl.data.raw import Batch, RawDataset, RowSource, raw_from_arrays
+from automl.data.raw import Batch, GivenSplit, RawDataset, RowSource, raw_from_arrays
 from automl.data.sources import SOURCE_KINDS, DatasetInfo, known_datasets, load
 from automl.data.text_encoding import TextEncoding
 
@@ -26,6 +26,7 @@ __all__ = [
     "DatasetInfo",
     "Encoding",
     "EncodingKind",
+    "GivenSplit",
     "ModelRows",
     "NumbersEncoding",
     "PreparedDataset",

@@ -116,9 +116,10 @@ def keras_dataset(name: str, arrays: Mapping[str, Array]) -> RawDataset:
     """Make a `RawDataset` of what `keras_loader` saved: arrays, or texts as the bytes of their lines."""
     y_train, y_test = arrays["y_train"], arrays["y_test"]
     if "text_train" not in arrays:
-        return raw_from_arrays(name, arrays["x_train"], y_train, arrays["x_test"], y_test)
+        return raw_from_arrays(name, arrays["x_train"], y_train, given={"test": (arrays["x_test"], y_test)})
     train, test = (_lines(arrays[f"text_{part}"]) for part in ("train", "test"))
-    return text_dataset(name, {TEXT_COLUMN: train}, {"target": y_train}, {TEXT_COLUMN: test}, {"target": y_test})
+    given = {"test": ({TEXT_COLUMN: test}, {"target": y_test})}
+    return text_dataset(name, {TEXT_COLUMN: train}, {"target": y_train}, given=given)
 
 
 def _lines(saved: Array) -> Array:

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from automl.data.python_objects import frame_dataset, stream_dataset
-from automl.data.raw import Array, RawDataset, raw_from_arrays
+from automl.data.raw import GIVEN_SPLITS, Array, GivenSplit, RawDataset, hashed_parts, raw_from_arrays
 from automl.data.tables import Roles
 from automl.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_TEST = "test"
 _TRAIN = "train"
 _LABELS = ("label", "labels", "target")
 
@@ -68,19 +67,21 @@ def openml_dataset(
     return frame_dataset(name, frame, Roles.parse(chosen, **roles))
 
 
-def tfds_dataset(
-    name: str, train: Iterable[tuple[Any, Any]], test: Iterable[tuple[Any, Any]] | None, labels: Sequence[str]
-) -> RawDataset:
+def tfds_dataset(name: str, splits: Mapping[str, Iterable[tuple[Any, Any]]], labels: Sequence[str]) -> RawDataset:
     """Make a `RawDataset` of (x, y) rows of TensorFlow Datasets.
 
     Args:
         name: The dataset's name.
-        train: Rows to train on.
-        test: Rows of the test split, or None.
+        splits: Its splits by name; `train` is needed, `validation` and `test` are given splits.
         labels: Names of the classes, where `y` are their numbers; otherwise empty.
     """
-    parts = [stream_dataset(name, _named(rows, labels), batched=False) for rows in (train, test) if rows is not None]
-    return parts[0] if len(parts) == 1 else _with_test(*parts)
+    parts = {
+        split: stream_dataset(name, _named(splits[split], labels), batched=False)
+        for split in (_TRAIN, *GIVEN_SPLITS)
+        if split in splits
+    }
+    train = parts.pop(_TRAIN)
+    return _with_splits(train, parts) if parts else train
 
 
 def huggingface_dataset(
@@ -90,7 +91,7 @@ def huggingface_dataset(
 
     Args:
         name: The dataset's name.
-        splits: Its splits by name; `train` is needed, `test` is the test split.
+        splits: Its splits by name; `train` is needed, `validation` and `test` are given splits.
         target: Names of the target columns; `label`, `labels` or `target` if None.
         roles: `group`, `time_column` and `sample_weight`, columns of a table or None.
 
@@ -103,14 +104,16 @@ def huggingface_dataset(
     chosen = target or next((column for column in _LABELS if column in columns), None)
     if chosen is None:
         raise DataError(f"{name}: which column is the target? give --target COLUMN, one of: {', '.join(columns)}")
-    test = splits.get(_TEST)
-    if test is not None and _is_held_back(test, str(chosen)):
-        test = None
+    given = {
+        split: splits[split]
+        for split in GIVEN_SPLITS
+        if split in splits and not _is_held_back(splits[split], str(chosen))
+    }
     images = [column for column, kind in splits[_TRAIN].features.items() if type(kind).__name__ == "Image"]
     if images:
-        return _image_dataset(name, splits[_TRAIN], test, images[0], str(chosen))
-    frames = [_named_frame(split) for split in (splits[_TRAIN], test) if split is not None]
-    return frame_dataset(name, frames[0], Roles.parse(chosen, **roles), *frames[1:])
+        return _image_dataset(name, splits[_TRAIN], given, images[0], str(chosen))
+    frames = {split: _named_frame(rows) for split, rows in given.items()}
+    return frame_dataset(name, _named_frame(splits[_TRAIN]), Roles.parse(chosen, **roles), frames)
 
 
 def _fetch_openml(
@@ -131,8 +134,8 @@ def _fetch_tfds(
     if _TRAIN not in splits:
         raise DataError(f"tfds:{name}: expected a split 'train', received {', '.join(splits)}")
     labels = getattr(info.features[info.supervised_keys[1]], "names", None) or ()
-    test = module.as_numpy(splits[_TEST]) if _TEST in splits else None
-    return tfds_dataset(name.replace("/", "-"), module.as_numpy(splits[_TRAIN]), test, labels)
+    rows = {split: module.as_numpy(splits[split]) for split in (_TRAIN, *GIVEN_SPLITS) if split in splits}
+    return tfds_dataset(name.replace("/", "-"), rows, labels)
 
 
 def _fetch_huggingface(
@@ -173,21 +176,21 @@ def _named(rows: Iterable[tuple[Any, Any]], labels: Sequence[str]) -> Iterable[t
     return ((x, np.str_(labels[int(y)]) if len(labels) else y) for x, y in rows)
 
 
-def _with_test(train: RawDataset, test: RawDataset) -> RawDataset:
+def _with_splits(train: RawDataset, given: Mapping[str, RawDataset]) -> RawDataset:
+    hashes = hashed_parts(train.content_hash, {split: one.content_hash for split, one in given.items()}, "")
     return dataclasses.replace(
         train,
-        test=test.train,
-        test_targets=test.targets,
-        content_hash=hashlib.sha256(f"{train.content_hash}{test.content_hash}".encode()).hexdigest(),
+        given={split: GivenSplit(rows=one.train, targets=one.targets) for split, one in given.items()},
+        content_hash=hashlib.sha256("".join(hashes).encode()).hexdigest(),
     )
 
 
-def _is_held_back(test: Any, label: str) -> bool:
-    """Return True where a test split has no labels: -1 for each of its classes, or no such column."""
-    if label not in test.features:
+def _is_held_back(split: Any, label: str) -> bool:
+    """Return True where a split has no labels: -1 for each of its classes, or no such column."""
+    if label not in split.features:
         return "," not in label
-    names = getattr(test.features[label], "names", None)
-    return bool(names) and all(row == -1 for row in test[label])
+    names = getattr(split.features[label], "names", None)
+    return bool(names) and all(row == -1 for row in split[label])
 
 
 def _named_frame(split: Any) -> pd.DataFrame:
@@ -200,9 +203,9 @@ def _named_frame(split: Any) -> pd.DataFrame:
     return frame
 
 
-def _image_dataset(name: str, train: Any, test: Any, image: str, label: str) -> RawDataset:
-    parts = [_images_and_labels(name, split, image, label) for split in (train, test) if split is not None]
-    return raw_from_arrays(name, *(array for part in parts for array in part), target=label)
+def _image_dataset(name: str, train: Any, given: Mapping[str, Any], image: str, label: str) -> RawDataset:
+    pairs = {split: _images_and_labels(name, rows, image, label) for split, rows in given.items()}
+    return raw_from_arrays(name, *_images_and_labels(name, train, image, label), given=pairs, target=label)
 
 
 def _images_and_labels(name: str, split: Any, image: str, label: str) -> tuple[Array, Array]:

@@ -1,6 +1,7 @@
 """Files in a folder or in a .zip, seen alike: sorted names, and the bytes of each. Nothing is ever extracted.
 
-Also the layouts that datasets have there: `class/file`, and `train/class/file` beside `test/class/file`.
+Also the layouts that datasets have there: `class/file`, and `train/class/file` beside `validation/class/file` and
+`test/class/file`, or one of them.
 """
 
 from __future__ import annotations
@@ -9,19 +10,19 @@ import hashlib
 import logging
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from automl.data.files import hash_file, listing, malformed, unreadable
+from automl.data.files import check_given_once, hash_file, listing, malformed, unreadable
+from automl.data.raw import SPLIT_NAMES
 from automl.errors import DataError
 
 _log = logging.getLogger(__name__)
 
-_TRAIN = ("train", "training", "val", "valid", "validation")
-_TEST = ("test", "testing")
+_SPLIT_OF = {folder: split for split, folders in SPLIT_NAMES.items() for folder in folders}
 _UNLABELLED = ("unsup",)  # reviews without an opinion, beside those of IMDB
 
 
@@ -94,42 +95,48 @@ class LabelledFiles:
     labels: tuple[str, ...]
 
 
-def split_by_layout(path: Path, names: Sequence[str]) -> tuple[LabelledFiles, LabelledFiles | None]:
-    """Find the class of each file, and the files of the test split.
+def find_splits(
+    tree: FileTree, given: Mapping[str, FileTree], suffixes: Collection[str]
+) -> dict[str, tuple[FileTree, LabelledFiles]]:
+    """Find the files to train on (first), and those of each split that is given, with the class of each.
 
     Args:
-        path: The folder or archive, for errors.
-        names: Names of the files.
-
-    Returns:
-        Files to train on, and those of a given test split or None.
+        tree: Where the dataset lies, perhaps with splits of its own.
+        given: Where splits lie that are in a place of their own.
+        suffixes: What names of files end in.
 
     Raises:
-        DataError: There are no class folders, or only one.
+        DataError: There are no class folders, only one to train on, or a split is given twice.
     """
+    own = _split_by_layout(tree.path, tree.with_suffix(suffixes))
+    check_given_once(tree.path, {split: f"the folder {split}" for split in own}, given)
+    others = {split: (other, _all_labelled(other.path, other.with_suffix(suffixes))) for split, other in given.items()}
+    return {split: (tree, files) for split, files in own.items()} | others
+
+
+def _split_by_layout(path: Path, names: Sequence[str]) -> dict[str, LabelledFiles]:
     parts = _unwrap({name: PurePosixPath(name).parts for name in names})
     tops = {where[0].lower() for where in parts.values()}
-    train, test = parts, None
-    if tops <= {*_TRAIN, *_TEST} and tops & set(_TRAIN):
-        train = {name: where[1:] for name, where in parts.items() if where[0].lower() in _TRAIN}
-        test = {name: where[1:] for name, where in parts.items() if where[0].lower() in _TEST} or None
-    train_files = _labelled(path, train, fewest_classes=2)
-    test_files = None if test is None else _labelled(path, test, fewest_classes=1)
-    _warn_of_loose(path, names, train_files, test_files)
-    return train_files, test_files
+    splits = {"train": parts}
+    if tops <= set(_SPLIT_OF) and not tops <= set(SPLIT_NAMES["test"]):
+        splits = {split: {} for split in SPLIT_NAMES}
+        for name, where in parts.items():
+            splits[_SPLIT_OF[where[0].lower()]][name] = where[1:]
+    files = {
+        split: _labelled(path, inside, fewest_classes=2 if split == "train" else 1)
+        for split, inside in splits.items()
+        if inside or split == "train"
+    }
+    _warn_of_loose(path, names, files.values())
+    return files
 
 
-def all_labelled(path: Path, names: Sequence[str]) -> LabelledFiles:
-    """Return all files with the class of each, for a test split in a place of its own.
-
-    Raises:
-        DataError: There are no class folders.
-    """
+def _all_labelled(path: Path, names: Sequence[str]) -> LabelledFiles:
     return _labelled(path, _unwrap({name: PurePosixPath(name).parts for name in names}), fewest_classes=1)
 
 
-def _warn_of_loose(path: Path, names: Sequence[str], *parts: LabelledFiles | None) -> None:
-    used = {name for part in parts if part is not None for name in part.names}
+def _warn_of_loose(path: Path, names: Sequence[str], parts: Iterable[LabelledFiles]) -> None:
+    used = {name for part in parts for name in part.names}
     loose = [name for name in names if name not in used]
     if loose:
         _log.warning("%s: left out %d files in no class folder: %s", path, len(loose), listing(loose, most=3))
@@ -149,8 +156,8 @@ def _labelled(path: Path, parts: Mapping[str, tuple[str, ...]], *, fewest_classe
     if len(classes) < fewest_classes:
         found = f"only {classes[0]!r}" if classes else "none"
         raise DataError(
-            f"{path}: expected a folder for each class, such as cat/1.png and dog/2.png, perhaps within train/ and "
-            f"test/; found {found}"
+            f"{path}: expected a folder for each class, such as cat/1.png and dog/2.png, perhaps within train/, "
+            f"validation/ and test/; found {found}"
         )
     return LabelledFiles(names=tuple(inside), labels=tuple(inside.values()))
 

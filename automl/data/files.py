@@ -6,20 +6,22 @@ import difflib
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from automl.data.raw import Array
+from automl.data.raw import SPLIT_NAMES, Array
 from automl.errors import DataError
-
-ARRAY_KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 FILE_KINDS = (
     "a table (.csv, .tsv or .txt, also .gz; .parquet), arrays (.npz), IDX files, or a folder or .zip of images or texts"
 )
 """The kinds of files and folders that `load` reads, for errors and help."""
+
+_ARRAY_NAMES = {
+    f"{axis}_{split}": [f"{axis}_{name}" for name in names] for split, names in SPLIT_NAMES.items() for axis in "xy"
+}
 
 LISTED_NAMES = 30
 """How many names an error lists at most."""
@@ -54,23 +56,33 @@ def hash_file(path: Path) -> str:
         raise unreadable(path, error) from error
 
 
-def two_test_splits(path: Path, own: str) -> DataError:
-    """Return the error for a source that has a test split of its own, named `own`, beside `--test`."""
-    return DataError(f"{path} has a test split of its own ({own}); leave out --test, or drop that split")
+def check_given_once(path: Path, own: Mapping[str, str], given: Collection[str]) -> None:
+    """Check that no split that a source has of its own is given beside it, as by `--test`.
+
+    Args:
+        path: The source.
+        own: The splits that it has, and what each is called there.
+        given: The splits that are given beside it.
+
+    Raises:
+        DataError: One is.
+    """
+    for part, what in own.items():
+        if part in given:
+            raise DataError(f"{path} has a {part} split of its own ({what}); leave out --{part}, or drop that split")
 
 
 def read_npz(path: Path) -> Mapping[str, Array]:
-    """Return those of `ARRAY_KEYS` that an .npz file has, `x_train` and `y_train` at least; unpickle nothing.
+    """Return x and y of each split that an .npz file has, such as `x_train` and `y_train`; unpickle nothing.
 
     Raises:
-        DataError: The file is malformed, holds objects, or lacks `x_train` or `y_train`.
+        DataError: The file is malformed, holds objects, has an array under two names, or no `x_train` or `y_train`.
     """
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path} is not an .npz file, or is cut off; expected what numpy.savez writes")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            _check_keys(path, archive.files)
-            return {key: archive[key] for key in ARRAY_KEYS if key in archive.files}
+            return {key: archive[name] for key, name in _find_arrays(path, archive.files).items()}
     except OSError as error:
         raise unreadable(path, error) from error
     except (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
@@ -87,13 +99,22 @@ def listing(names: Sequence[str], *, most: int = LISTED_NAMES) -> str:
     return ", ".join(repr(name) for name in names[:most]) + more
 
 
-def _check_keys(path: Path, keys: Iterable[str]) -> None:
-    missing = [key for key in ("x_train", "y_train") if key not in keys]
+def _find_arrays(path: Path, names: Collection[str]) -> dict[str, str]:
+    """Return the names of arrays by what we call them, such as `x_val` by `x_validation`."""
+    found: dict[str, str] = {}
+    for key, others in _ARRAY_NAMES.items():
+        there = [name for name in others if name in names]
+        if len(there) > 1:
+            raise DataError(f"{path} has {' and '.join(there)}, which mean the same; expected one of them")
+        if there:
+            found[key] = there[0]
+    missing = [key for key in ("x_train", "y_train") if key not in found]
     if missing:
         raise DataError(
-            f"{path} has no {' and no '.join(missing)}; it has {listing(sorted(keys)) or 'no arrays'}; "
-            "expected x_train and y_train, and perhaps x_test and y_test"
+            f"{path} has no {' and no '.join(missing)}; it has {listing(sorted(names)) or 'no arrays'}; "
+            "expected x_train and y_train, and perhaps x_validation, y_validation, x_test and y_test"
         )
+    return found
 
 
 def _nearest_file(path: Path) -> str:

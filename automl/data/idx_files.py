@@ -6,22 +6,31 @@ import gzip
 import hashlib
 import math
 import zlib
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from automl.data.files import hash_file, malformed, two_test_splits, unreadable
-from automl.data.raw import Array, RawDataset, raw_from_arrays
+from automl.data.files import check_given_once, hash_file, malformed, unreadable
+from automl.data.raw import GIVEN_SPLITS, Array, RawDataset, raw_from_arrays
 from automl.data.text_files import open_bytes
 from automl.errors import DataError
 
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MARKS = ("-idx", ".idx")
+_PREFIXES = {"train": "train", "validation": "validation", "test": "t10k"}
+"""What names of files start with, a prefix a split."""
 
 
 def is_idx(path: Path) -> bool:
     """Return True when a file is named like an IDX file."""
     return any(mark in path.name for mark in _MARKS) and "ubyte" in path.name
+
+
+def has_idx(folder: Path) -> bool:
+    """Return True where a folder holds images of any split in an IDX file."""
+    return any(find_idx(folder, prefix, "images") is not None for prefix in _PREFIXES.values())
 
 
 def find_idx(folder: Path, part: str, what: str) -> Path | None:
@@ -36,31 +45,27 @@ def find_idx(folder: Path, part: str, what: str) -> Path | None:
     return found[0] if found else None
 
 
-def load_idx(path: Path, *, test: Path | None) -> RawDataset:
+def load_idx(path: Path, *, given: Mapping[str, Path]) -> RawDataset:
     """Load a folder of the four usual files, or an images file whose labels lie beside it.
 
     Args:
         path: The folder, or the images file.
-        test: The same for a test split in a place of its own, or None.
+        given: The same for splits in a place of their own.
 
     Raises:
         DataError: A file is missing or malformed.
     """
     images, labels = _pair(path, "train")
-    test_pair = _own_test(path)
-    if test is not None:
-        if test_pair is not None:
-            raise two_test_splits(path, "t10k-images")
-        test_pair = _pair(test, "t10k")
-    x_test, y_test = (None, None) if test_pair is None else (read_idx(test_pair[0]), read_idx(test_pair[1]))
+    own = _own_splits(path)
+    check_given_once(path, {split: f"{_PREFIXES[split]}-images" for split in own}, given)
+    others = {split: _pair(other, _PREFIXES[split]) for split, other in given.items()}
     return raw_from_arrays(
         path.name.split(".")[0] if path.is_file() else path.resolve().name,
         read_idx(images),
         read_idx(labels),
-        x_test,
-        y_test,
-        content_hash=_hash(images, labels, *(() if test_pair is None or test is not None else test_pair)),
-        test_hash="" if test_pair is None or test is None else _hash(*test_pair),
+        given={split: (read_idx(pair[0]), read_idx(pair[1])) for split, pair in (own | others).items()},
+        content_hash=_hash(images, labels, *chain(*own.values())),
+        source_hashes={split: _hash(*pair) for split, pair in others.items()},
     )
 
 
@@ -110,8 +115,11 @@ def _images_of(path: Path, part: str) -> Path:
     return found
 
 
-def _own_test(path: Path) -> tuple[Path, Path] | None:
-    return _pair(path, "t10k") if path.is_dir() and find_idx(path, "t10k", "images") is not None else None
+def _own_splits(path: Path) -> dict[str, tuple[Path, Path]]:
+    if path.is_file():
+        return {}
+    prefixes = {split: _PREFIXES[split] for split in GIVEN_SPLITS}
+    return {split: _pair(path, one) for split, one in prefixes.items() if find_idx(path, one, "images") is not None}
 
 
 def _hash(*paths: Path) -> str:

@@ -6,7 +6,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from automl.data.file_trees import FileTree, LabelledFiles, all_labelled, split_by_layout
-from automl.data.files import listing, two_test_splits
-from automl.data.raw import ARRAY_FEATURE, UINT8_SCALE, ArrayRows, Batch, RawDataset, RowSource
+from automl.data.file_trees import FileTree, LabelledFiles, find_splits
+from automl.data.files import listing
+from automl.data.raw import ARRAY_FEATURE, UINT8_SCALE, ArrayRows, Batch, GivenSplit, RawDataset, RowSource
 from automl.errors import DataError
 
 if TYPE_CHECKING:
@@ -78,35 +78,22 @@ class _Scanned:
     images: tuple[Image.Image, ...] | None
 
 
-def load_images(
-    name: str,
-    tree: FileTree,
-    names: Sequence[str],
-    *,
-    test: FileTree | None,
-    strict: bool,
-) -> RawDataset:
+def load_images(name: str, tree: FileTree, *, given: Mapping[str, FileTree], strict: bool) -> RawDataset:
     """Load images in class folders.
 
     Args:
         name: The dataset's name.
         tree: Where they lie.
-        names: Names of the images there.
-        test: Where those of the test split lie, if in a place of their own.
+        given: Where those of splits lie that are in a place of their own.
         strict: Refuse files that are no images, instead of skipping them with a warning.
 
     Raises:
         DataError: The folders are no classes, or files are no images.
     """
-    files, test_files = split_by_layout(tree.path, names)
-    test_tree = tree
-    if test is not None:
-        if test_files is not None:
-            raise two_test_splits(tree.path, "the folder test")
-        test_tree, test_files = test, all_labelled(test.path, test.with_suffix(IMAGE_SUFFIXES))
-    train = _scan(tree, files, strict=strict)
-    tested = None if test_files is None else _scan(test_tree, test_files, strict=strict)
-    shape = _common_shape(tree.path, train, tested)
+    found = find_splits(tree, given, IMAGE_SUFFIXES)
+    scans = {split: _scan(where, files, strict=strict) for split, (where, files) in found.items()}
+    shape = _common_shape(tree.path, tuple(scans.values()))
+    train = scans.pop("train")
     return RawDataset(
         name=name,
         is_array=True,
@@ -114,10 +101,15 @@ def load_images(
         row_dtype=np.dtype(np.uint8),
         train=_rows(tree, train, shape),
         targets={"target": _labels(train)},
-        test=None if tested is None else _rows(test_tree, tested, shape),
-        test_targets={} if tested is None else {"target": _labels(tested)},
+        given={
+            split: GivenSplit(
+                rows=_rows(found[split][0], scanned, shape),
+                targets={"target": _labels(scanned)},
+                source_hash=given[split].hash() if split in given else "",
+            )
+            for split, scanned in scans.items()
+        },
         content_hash=tree.hash(),
-        test_hash="" if test is None else test.hash(),
         pixel_scale=UINT8_SCALE,
     )
 
@@ -160,9 +152,8 @@ def _report_bad(path: Path, bad: Sequence[str], *, good: int, strict: bool) -> N
     _log.warning("%s: %s; they are skipped", path, found)
 
 
-def _common_shape(path: Path, *parts: _Scanned | None) -> tuple[int, ...]:
-    scanned = [part for part in parts if part is not None]
-    sizes = scanned[0].sizes  # the test split has no say in the size
+def _common_shape(path: Path, scanned: Sequence[_Scanned]) -> tuple[int, ...]:
+    sizes = scanned[0].sizes  # given splits have no say in the size
     height, width = (int(np.median(side)) for side in zip(*sizes, strict=True))
     if any(size != sizes[0] for part in scanned for size in part.sizes):
         scale = min(1.0, math.sqrt(_RESIZED_AREA / (height * width)))

@@ -31,14 +31,13 @@ from automl.data.prepared import (
     ENCODING_FILE,
     FOLDS_FILE,
     ROWS_FILE,
-    TEST_FOLDER,
     UNSEALED_WEIGHTS_FILE,
     WEIGHTS_FILE,
     PreparedDataset,
     write_example,
     write_spec,
 )
-from automl.data.raw import Array, Batch, RawDataset, RowSource, hash_columns
+from automl.data.raw import Array, Batch, GivenSplit, RawDataset, RowSource, hash_arrays, hash_columns
 from automl.data.splits import Rows, SplitRows, fold_rows, split_rows
 from automl.data.targets import Target, encode_target, read_targets
 from automl.data.text_encoding import TextFitter
@@ -69,8 +68,8 @@ def prepare(
 ) -> PreparedDataset:
     """Split, encode and cache a dataset, or find it in the cache.
 
-    The test split is 20 % of the rows unless the source gives one, validation is 20 % of the rest; `automl.data.splits`
-    says how. The encodings are fitted on the training rows only (with folds: on all rows that are not sealed), then
+    The test split is 20 % of the rows, validation is 20 % of the rest, unless they are given; `automl.data.splits` says
+    how. The encodings are fitted on the training rows only (with folds: on all rows that are not sealed), then
     applied batch by batch, so that no more than a few batches are ever in memory. A folder appears in the cache whole
     or not at all, so that processes may prepare the same dataset at once, and may be killed while they do.
 
@@ -115,11 +114,14 @@ def _fingerprint(
         raw.content_hash,
         [[target.name, target.task.value] for target in targets],
         split_seed,
-        raw.test_hash,
+        raw.given["test"].source_hash if "test" in raw.given else "",
         [[column.name, column.kind.value] for column in raw.columns],
         hash_columns({name: values for name, values in beside.items() if values is not None}),
         [folds, class_weight],
     ]
+    if "validation" in raw.given:  # the identity of other datasets is that of versions to which none could be given
+        weights = raw.given["validation"].weights
+        identity.append(["validation", raw.given["validation"].source_hash, hash_arrays(weights)])
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
 
@@ -139,25 +141,18 @@ class _Writer:
     def write(self, fingerprint: str, folds: int) -> None:
         """Write arrays, encodings and at last the spec."""
         encodings = self._fit()
-        parts = {"train": self._rows.train, "validation": self._rows.validation}
-        if self._rows.test is not None:
-            parts[TEST_FOLDER] = self._rows.test
-        if folds:
-            del parts["validation"]
-        self._write_splits(parts, encodings)
-        test_rows = 0 if self._rows.test is None else len(self._rows.test)
-        if self._raw.test is not None:
-            test_rows = self._raw.test.count
-            self._write_given_test(encodings)
+        self._write_splits({name: rows for name, rows in self._rows.by_name().items() if len(rows)}, encodings)
+        for name, given in self._raw.given.items():
+            self._write_given(name, given, encodings)
         self._write_beside(folds)
         (self._folder / ENCODING_FILE).write_text(
             json.dumps([encoding_to_json(encoding) for encoding in encodings], indent=1), "utf-8"
         )
-        spec = self._spec(encodings, fingerprint, folds, test_rows)
+        spec = self._spec(encodings, fingerprint, folds)
         write_example(self._folder, self._example(), spec)
         write_spec(self._folder, spec)
 
-    def _spec(self, encodings: Sequence[Encoding], fingerprint: str, folds: int, test_rows: int) -> DatasetSpec:
+    def _spec(self, encodings: Sequence[Encoding], fingerprint: str, folds: int) -> DatasetSpec:
         train_rows, validation_rows = self._rows_of_one_model(folds)
         return DatasetSpec(
             name=self._raw.name,
@@ -168,17 +163,21 @@ class _Writer:
             folds=folds,
             train_rows=train_rows,
             validation_rows=validation_rows,
-            test_rows=test_rows,
+            test_rows=self._count("test"),
             fingerprint=fingerprint,
         )
 
     def _rows_of_one_model(self, folds: int) -> tuple[int, int]:
         """Return the rows to train and to validate on: with folds their mean."""
         if self._rows.folds is None:
-            return len(self._rows.train), len(self._rows.validation)
+            return self._count("train"), self._count("validation")
         pairs = [fold_rows(self._rows.folds, fold) for fold in range(folds)]
         train, held = (sum(map(len, parts)) / folds for parts in zip(*pairs, strict=True))
         return round(train), round(held)
+
+    def _count(self, split: str) -> int:
+        given = self._raw.given.get(split)
+        return len(self._rows.by_name()[split]) if given is None else given.rows.count
 
     def _fit(self) -> list[Encoding]:
         fitters = _fitters(self._raw)
@@ -214,28 +213,25 @@ class _Writer:
             for index, (target, output) in enumerate(zip(self._targets, self._outputs, strict=True)):
                 np.save(self._folder / name / f"y{index}.npy", encode_target(target.y_train[rows], output))
 
-    def _write_given_test(self, encodings: Sequence[Encoding]) -> None:
-        source = self._raw.test
-        assert source is not None
-        checker = FeatureChecker(self._raw, " of the test split")
-        with _SplitFiles(self._folder / TEST_FOLDER, encodings, source.count) as files:
-            for batch in source.batches():
+    def _write_given(self, name: str, given: GivenSplit, encodings: Sequence[Encoding]) -> None:
+        checker = FeatureChecker(self._raw, f" of the {name} split")
+        with _SplitFiles(self._folder / name, encodings, given.rows.count) as files:
+            for batch in given.rows.batches():
                 checker.see(batch)
                 files.append([encoding.encode(batch) for encoding in encodings], None)
         checker.finish()
         for index, (target, output) in enumerate(zip(self._targets, self._outputs, strict=True)):
-            assert target.y_test is not None
-            np.save(self._folder / TEST_FOLDER / f"y{index}.npy", encode_target(target.y_test, output))
+            np.save(self._folder / name / f"y{index}.npy", encode_target(target.given[name], output))
 
     def _write_beside(self, folds: int) -> None:
-        test = self._rows.test if self._rows.test is not None else self._rows.train[:0]
-        np.savez(self._folder / ROWS_FILE, train=self._rows.train, validation=self._rows.validation, test=test)
+        np.savez(self._folder / ROWS_FILE, **self._rows.by_name())  # type: ignore[arg-type]
         if folds and self._rows.folds is not None:
             np.save(self._folder / FOLDS_FILE, self._rows.folds)
         weights = self._weigher.weights(self._rows.train)
         if weights is not None:
             np.save(self._folder / "train" / WEIGHTS_FILE, weights)
-            unsealed = self._weigher.weights(np.concatenate([self._rows.train, self._rows.validation]))
+            given = np.arange(self._count("validation") - len(self._rows.validation)) + self._raw.train.count
+            unsealed = self._weigher.weights(np.concatenate([self._rows.train, self._rows.validation, given]))
             np.save(self._folder / UNSEALED_WEIGHTS_FILE, unsealed)  # type: ignore[arg-type]
 
     def _example(self) -> Batch:

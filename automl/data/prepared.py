@@ -133,7 +133,7 @@ class PreparedDataset:
         return {one.name: values for one, values in zip(self.spec.raw_inputs, rows, strict=True)}
 
     def source_rows(self, name: Literal["train", "validation", "test"]) -> Rows:
-        """Return which of the source's training rows a split holds, ascending; none of a test split that was given."""
+        """Return which of the source's training rows a split holds, ascending; none of a split that was given."""
         return _arrays(self.folder / ROWS_FILE)[name]
 
     def _open_split(self, *names: str) -> Split:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from itertools import chain
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +27,20 @@ A column of numbers, booleans or dates is (n,) float64 with NaN where missing; o
 holding `str`, `""` where missing. A whole array is (n, *shape) in the source's dtype.
 """
 
+SPLIT_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"train": ("train", "training"), "validation": ("validation", "val", "valid"), "test": ("test", "testing")}
+)
+"""The splits, and what files and folders call them."""
+
+GIVEN_SPLITS = tuple(split for split in SPLIT_NAMES if split != "train")
+"""Splits that a source or a user may give; where they do not, rows are held out of the training rows."""
+
 UINT8_SCALE = 255.0
 ARRAY_FEATURE = "input"
 """Name of the only feature of a dataset whose source is an array."""
 
+T = TypeVar("T")
+_NONE: Mapping[str, Any] = MappingProxyType({})
 _BATCH_BYTES = 8 * 2**20
 _NUMERIC_KINDS = "biuf"
 _CHANNELS = (1, 3, 4)
@@ -75,6 +87,23 @@ class ArrayRows:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class GivenSplit:
+    """Rows of a split that the source or the user gives.
+
+    Attributes:
+        rows: The rows, like those to train on.
+        targets: Their targets by name.
+        weights: Their weights in the training loss of a refit, (rows,), where they have some; else None.
+        source_hash: SHA-256, hexadecimal, of a source of their own; empty where the dataset's hash is theirs too.
+    """
+
+    rows: RowSource
+    targets: Mapping[str, Array]
+    weights: Array | None = None
+    source_hash: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RawDataset:
     """A dataset as its source holds it, in the source's own dtypes.
 
@@ -85,15 +114,13 @@ class RawDataset:
         is_array: True where rows come as one array of `row_shape`, False where they come column by column.
         row_shape: Shape of one raw row where `is_array`; otherwise ().
         row_dtype: Dtype of the array where `is_array`; otherwise object.
-        train: The rows to train, validate and (without a given test split) test on.
+        train: The rows to train on, and those that are held out for the splits that are not given.
         targets: Targets of those rows by name, (rows,) or (rows, k): numbers, booleans or text. Usually one.
-        test: Rows of a given test split, or None.
-        test_targets: Their targets; empty without a given test split.
+        given: Those of `GIVEN_SPLITS` that are given, by name.
         groups: What must stay together in one split, (rows,), or None.
         times: What splits are ordered by, (rows,) numbers, or None.
         weights: Weights of the rows in the training loss, (rows,) numbers at least 0, or None.
         content_hash: SHA-256, hexadecimal, of the source's bytes.
-        test_hash: The same of a test split that came from a source of its own; otherwise empty.
         pixel_scale: The largest value that a pixel can have, where values are pixel intensities; else None.
 
     Raises:
@@ -107,26 +134,21 @@ class RawDataset:
     row_dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(object))
     train: RowSource
     targets: Mapping[str, Array]
-    test: RowSource | None = None
-    test_targets: Mapping[str, Array] = field(default_factory=dict)
+    given: Mapping[str, GivenSplit] = field(default_factory=dict)
     groups: Array | None = None
     times: Array | None = None
     weights: Array | None = None
     content_hash: str
-    test_hash: str = ""
     pixel_scale: float | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         self._check_part("train", self.train, self.targets)
-        if self.test is not None and self.test_targets:
-            self._check_part("test", self.test, self.test_targets)
-            if not self.test.count:
-                raise DataError(f"{self.name}: the test split has no rows; expected at least one")
-            self._check_test_targets()
-        elif self.test is not None or self.test_targets:
-            missing = "x_test" if self.test is None else "y_test"
-            raise DataError(f"{self.name}: a test split is x_test and y_test together; {missing} is missing, add it")
+        for part, split in self.given.items():
+            self._check_part(part, split.rows, split.targets)
+            if not split.rows.count:
+                raise DataError(f"{self.name}: the {part} split has no rows; expected at least one")
+            self._check_given_targets(part, split.targets)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -141,15 +163,16 @@ class RawDataset:
                     f"{self.name}: x_{part} has {source.count} rows but y_{part} has {rows}; expected as many"
                 )
 
-    def _check_test_targets(self) -> None:
-        if set(self.targets) != set(self.test_targets):
-            given, expected = (", ".join(map(repr, sorted(names))) for names in (self.test_targets, self.targets))
-            raise DataError(f"{self.name}: the test split has the targets {given}; expected {expected}, as in training")
+    def _check_given_targets(self, part: str, targets: Mapping[str, Array]) -> None:
+        if set(self.targets) != set(targets):
+            given, expected = (", ".join(map(repr, sorted(names))) for names in (targets, self.targets))
+            raise DataError(
+                f"{self.name}: the {part} split has the targets {given}; expected {expected}, as in training"
+            )
         for name, train in self.targets.items():
-            test = self.test_targets[name]
-            if _target_shape(train) != _target_shape(test):
+            if _target_shape(train) != _target_shape(targets[name]):
                 raise DataError(
-                    f"{self.name}: a row of y_test has shape {test.shape[1:]}, but of y_train "
+                    f"{self.name}: a row of y_{part} has shape {targets[name].shape[1:]}, but of y_train "
                     f"{train.shape[1:]}; expected the same"
                 )
 
@@ -158,14 +181,13 @@ def raw_from_arrays(
     name: str,
     x_train: Array,
     y_train: Array | Mapping[str, Array],
-    x_test: Array | None = None,
-    y_test: Array | Mapping[str, Array] | None = None,
     *,
+    given: Mapping[str, tuple[Array, Array | Mapping[str, Array]]] = _NONE,
     columns: tuple[str, ...] = (),
     target: str = "target",
     pixel_scale: float | None = None,
     content_hash: str | None = None,
-    test_hash: str = "",
+    source_hashes: Mapping[str, str] = _NONE,
 ) -> RawDataset:
     """Make a `RawDataset` of arrays: the arrays are their own identity, and uint8 images are scaled by 255.
 
@@ -173,25 +195,32 @@ def raw_from_arrays(
         name: The dataset's name.
         x_train: Shape (rows, ...).
         y_train: Shape (rows,) or (rows, targets), or several such by name, an output each.
-        x_test: A given test split, or None.
-        y_test: A given test split, or None.
+        given: `(x, y)` of each split that is given, by name.
         columns: Names of the feature columns.
         target: Name of the target, where there is one.
         pixel_scale: The largest value that a pixel can have; found for uint8 images.
         content_hash: SHA-256 of the source; of the arrays themselves where None.
-        test_hash: SHA-256 of the test split's own source.
+        source_hashes: SHA-256 of the sources that given splits have of their own, by name.
 
     Raises:
         DataError: The arrays do not fit together.
     """
     _check_features(name, "train", x_train)
-    if x_test is not None:
-        _check_features(name, "test", x_test)
-        _check_same_rows(name, x_train, x_test, same_dtype=pixel_scale is not None or is_uint8_image(x_train))
+    same_dtype = pixel_scale is not None or is_uint8_image(x_train)
+    for part, (x, _) in given.items():
+        _check_features(name, part, x)
+        _check_same_rows(name, part, x, x_train, same_dtype=same_dtype)
     targets = _by_name(y_train, target)
-    test_targets = {} if y_test is None else _by_name(y_test, target)
+    splits = {
+        part: GivenSplit(
+            rows=ArrayRows({ARRAY_FEATURE: x}), targets=_by_name(y, target), source_hash=source_hashes.get(part, "")
+        )
+        for part, (x, y) in given.items()
+    }
     if content_hash is None:
-        content_hash = hash_arrays(x_train, *targets.values(), x_test, *test_targets.values())
+        arrays = {part: (given[part][0], *split.targets.values()) for part, split in splits.items()}
+        nothing: tuple[Array | None, ...] = (None,)
+        content_hash = hash_arrays(*chain(*hashed_parts((x_train, *targets.values()), arrays, nothing)))
     return RawDataset(
         name=name,
         columns=tuple(Column(name=column, kind=ColumnKind.NUMBER) for column in columns),
@@ -200,12 +229,33 @@ def raw_from_arrays(
         row_dtype=x_train.dtype,
         train=ArrayRows({ARRAY_FEATURE: x_train}),
         targets=targets,
-        test=None if x_test is None else ArrayRows({ARRAY_FEATURE: x_test}),
-        test_targets=test_targets,
+        given=splits,
         content_hash=content_hash,
-        test_hash=test_hash,
         pixel_scale=UINT8_SCALE if pixel_scale is None and is_uint8_image(x_train) else pixel_scale,
     )
+
+
+def whole_pairs(name: str, pairs: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+    """Return those pairs `(x, y)` of given splits that are there, and not `(None, None)`.
+
+    Raises:
+        DataError: There is an x without y, or a y without x.
+    """
+    for part, (x, y) in pairs.items():
+        if (x is None) != (y is None):
+            missing = f"x_{part}" if x is None else f"y_{part}"
+            raise DataError(f"{name}: a {part} split is x_{part} and y_{part} together; {missing} is missing, add it")
+    return {part: pair for part, pair in pairs.items() if pair[0] is not None}
+
+
+def hashed_parts(train: T, given: Mapping[str, T], nothing: T) -> list[T]:
+    """Return training rows and given splits as a dataset's hash takes them.
+
+    A test split that is not given stands there as `nothing`; validation rows only where they are given, so that the
+    hash of other datasets is that of versions to which none could be given.
+    """
+    validation = [given["validation"]] if "validation" in given else []
+    return [train, given.get("test", nothing), *validation]
 
 
 def hash_arrays(*arrays: Array | None) -> str:
@@ -251,15 +301,14 @@ def _check_features(name: str, part: str, x: Array) -> None:
         raise DataError(f"{name}: x_{part} must have shape (rows, features, ...), received {x.shape}{advice}")
 
 
-def _check_same_rows(name: str, x_train: Array, x_test: Array, *, same_dtype: bool) -> None:
-    if x_test.shape[1:] != x_train.shape[1:]:
+def _check_same_rows(name: str, part: str, x: Array, x_train: Array, *, same_dtype: bool) -> None:
+    if x.shape[1:] != x_train.shape[1:]:
         raise DataError(
-            f"{name}: a row of x_test has shape {x_test.shape[1:]}, but of x_train {x_train.shape[1:]}; "
-            "expected the same"
+            f"{name}: a row of x_{part} has shape {x.shape[1:]}, but of x_train {x_train.shape[1:]}; expected the same"
         )
-    if same_dtype and x_test.dtype != x_train.dtype:
+    if same_dtype and x.dtype != x_train.dtype:
         raise DataError(
-            f"{name}: the pixels of x_test are {x_test.dtype}, but those of x_train {x_train.dtype}; "
+            f"{name}: the pixels of x_{part} are {x.dtype}, but those of x_train {x_train.dtype}; "
             "expected the same type and range"
         )
 

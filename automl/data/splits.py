@@ -27,40 +27,51 @@ class SplitRows:
 
     Attributes:
         train: Rows that models are trained on; with folds every row that is not sealed.
-        validation: Rows that the search scores models on; with folds none.
-        test: Sealed rows; None where the source gives a test split of its own.
+        validation: Rows that the search scores models on; none with folds, or where they are given.
+        test: Sealed rows; none where a test split is given.
         folds: The fold that each of the `train` rows validates, from 0; None without folds. In an order of time, the
             rows before the first fold validate none: -1.
     """
 
     train: Rows
     validation: Rows
-    test: Rows | None
+    test: Rows
     folds: Rows | None = None
+
+    def by_name(self) -> dict[str, Rows]:
+        """Return the rows of each split."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
 def split_rows(targets: Sequence[Target], raw: RawDataset, *, seed: int, folds: int = 0) -> SplitRows:
     """Split rows: by group or by time where the dataset has them, stratified by the first classes, else at random.
 
+    A split that is given takes none of them.
+
     Args:
-        targets: The targets; where there is a test split, that stays the test split.
-        raw: The dataset, for its groups and times.
+        targets: The targets.
+        raw: The dataset, for its groups and times, and for which splits it gives.
         seed: Decides the split, at least 0 and below 2**32.
         folds: Number of folds of a cross-validation; 0 for one split.
 
     Raises:
-        DataError: There are too few rows of too many classes, too few groups, or both groups and times.
+        DataError: There are too few rows of too many classes, too few groups, both groups and times, or folds beside
+            validation rows.
     """
+    if folds and "validation" in raw.given:
+        raise DataError(
+            f"{raw.name}: --folds validates on training rows in turn, but validation rows are given; leave out one of "
+            "them"
+        )
     splitter = _splitter(targets, raw, seed)
     pool: Rows = np.arange(raw.train.count)
-    test: Rows | None = None
-    if raw.test is None:
-        pool, test = splitter.hold_out(pool)
+    none = pool[:0]
+    pool, test = (pool, none) if "test" in raw.given else splitter.hold_out(pool)
     if folds:
         pool = np.sort(pool)
-        return SplitRows(train=pool, validation=pool[:0], test=_sorted(test), folds=splitter.folds(pool, folds))
-    train, validation = splitter.hold_out(pool)
-    return SplitRows(train=np.sort(train), validation=np.sort(validation), test=_sorted(test))
+        return SplitRows(train=pool, validation=none, test=np.sort(test), folds=splitter.folds(pool, folds))
+    train, validation = (pool, none) if "validation" in raw.given else splitter.hold_out(pool)
+    return SplitRows(train=np.sort(train), validation=np.sort(validation), test=np.sort(test))
 
 
 def fold_rows(folds: Rows, fold: int) -> tuple[Rows, Rows]:
@@ -73,10 +84,6 @@ def fold_rows(folds: Rows, fold: int) -> tuple[Rows, Rows]:
     in_time = (folds < 0).any()
     train = folds < fold if in_time else folds != fold
     return np.flatnonzero(train), np.flatnonzero(folds == fold)
-
-
-def _sorted(rows: Rows | None) -> Rows | None:
-    return None if rows is None else np.sort(rows)
 
 
 def _splitter(targets: Sequence[Target], raw: RawDataset, seed: int) -> _Stratified | _ByGroup | _ByTime:

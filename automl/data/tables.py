@@ -8,14 +8,15 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from automl.data.column_kinds import ColumnScan, to_array
 from automl.data.files import LISTED_NAMES, listing
-from automl.data.raw import Array, ArrayRows, RawDataset, RowSource
+from automl.data.raw import Array, ArrayRows, GivenSplit, RawDataset, RowSource
 from automl.data.table_rows import FrameTable, Table, TableRows
 from automl.dataset_spec import Column, ColumnKind
 from automl.errors import DataError, UnknownNameError
@@ -82,6 +83,21 @@ class Roles:
             raise DataError(f"{label}: {listing(twice)} is named as target, group, time or weight twice; name it once")
 
 
+@dataclass(frozen=True, eq=False)
+class GivenTable:
+    """Rows of a split that is given.
+
+    Attributes:
+        table: The rows, with the columns of the training rows in any order.
+        label: Where they come from, for errors and warnings.
+        source_hash: SHA-256 of a source of their own, otherwise empty.
+    """
+
+    table: Table
+    label: str
+    source_hash: str = ""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Scan:
     """What one pass over a table found."""
@@ -110,11 +126,9 @@ def table_dataset(
     table: Table,
     roles: Roles,
     *,
-    test: Table | None = None,
+    given: Mapping[str, GivenTable] = MappingProxyType({}),
     label: str | None = None,
-    test_label: str | None = None,
     content_hash: str,
-    test_hash: str = "",
 ) -> RawDataset:
     """Make a `RawDataset` of a table: find what its columns hold, and leave out those that say nothing.
 
@@ -122,11 +136,9 @@ def table_dataset(
         name: The dataset's name.
         table: The table.
         roles: What its columns are for.
-        test: Rows of a given test split, with the same columns in any order.
+        given: The splits that are given, by name.
         label: Where the table comes from, for errors and warnings; the name if None.
-        test_label: Where the test split comes from.
         content_hash: SHA-256 of the table.
-        test_hash: SHA-256 of the test split.
 
     Raises:
         UnknownNameError: A column that is named does not exist.
@@ -136,17 +148,12 @@ def table_dataset(
     roles.check(label, table.columns)
     scan = _scan(label, table, roles.targets)
     kept = _choose_features(label, scan, roles)
-    as_matrix = _is_matrix(scan, kept)
     values = _collect(table, scan, roles)
-    test_rows, test_targets = None, {}
-    if test is not None:
-        test_label = test_label or f"{name} (test)"
-        known = (*(column.name for column in kept), *roles.targets)
-        _check_same_columns(test_label, test.columns, table.columns, needed=known)
-        test_scan = _scan(test_label, test, ())
-        as_matrix = as_matrix and _is_matrix(test_scan, kept)
-        test_targets = _read_targets(test_label, _collect(test, scan, Roles(targets=roles.targets)), scan, roles)
-        test_rows = _rows(test_label, test, kept, as_matrix=as_matrix, count=test_scan.rows)
+    for one in given.values():
+        needed = (*(column.name for column in kept), *roles.targets)
+        _check_same_columns(one.label, one.table.columns, table.columns, needed=needed)
+    scans = {split: _scan(one.label, one.table, ()) for split, one in given.items()}
+    as_matrix = all(_is_matrix(one, kept) for one in (scan, *scans.values()))
     return RawDataset(
         name=name,
         columns=kept,
@@ -155,13 +162,31 @@ def table_dataset(
         row_dtype=np.dtype(np.float64) if as_matrix else np.dtype(object),
         train=_rows(label, table, kept, as_matrix=as_matrix, count=scan.rows),
         targets=_read_targets(label, values, scan, roles),
-        test=test_rows,
-        test_targets=test_targets,
+        given={
+            split: _given_split(
+                one,
+                _rows(one.label, one.table, kept, as_matrix=as_matrix, count=scans[split].rows),
+                scan,
+                Roles(targets=roles.targets, weight=roles.weight if split == "validation" else None),
+            )
+            for split, one in given.items()
+        },
         groups=None if roles.group is None else _read_groups(label, values[roles.group]),
         times=None if roles.time is None else _read_times(label, values[roles.time], scan.columns[roles.time]),
         weights=None if roles.weight is None else _read_weights(label, values[roles.weight]),
         content_hash=content_hash,
-        test_hash=test_hash,
+    )
+
+
+def _given_split(one: GivenTable, rows: RowSource, scan: _Scan, roles: Roles) -> GivenSplit:
+    """Read the targets, and the weights where there are some: such rows need none."""
+    used = roles if roles.weight in one.table.columns else replace(roles, weight=None)
+    values = _collect(one.table, scan, used)
+    return GivenSplit(
+        rows=rows,
+        targets=_read_targets(one.label, values, scan, used),
+        weights=None if used.weight is None else _read_weights(one.label, values[used.weight]),
+        source_hash=one.source_hash,
     )
 
 

@@ -19,7 +19,7 @@ numbers alike; otherwise, or where each has a requested task of its own, each is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,14 +49,14 @@ class Target:
         name: Its name; several names separated by commas where it was made of several targets.
         task: What is predicted.
         y_train: Shape (rows,), or (rows, units) for multilabel and several regression targets.
-        y_test: The same of a given test split, or None.
+        given: The same of each split that is given, by name.
         labels: Classes in sorted order, or the names (else numbers) of the label columns; empty for regression.
     """
 
     name: str
     task: Task
     y_train: Array
-    y_test: Array | None
+    given: Mapping[str, Array]
     labels: tuple[Any, ...]
 
     def output_spec(self, train_rows: npt.NDArray[np.intp]) -> OutputSpec:
@@ -109,19 +109,22 @@ class _Tidied:
     name: str
     label: str
     y_train: Array
-    y_test: Array | None
+    given: Mapping[str, Array]
     names: tuple[str, ...] = ()  # of the columns, where several targets became one
 
 
 def _tidied(raw: RawDataset, name: str) -> _Tidied:
     label = f"{raw.name}: the target {name!r}"
-    y_test = raw.test_targets.get(name)
     return _Tidied(
         name=name,
         label=label,
         y_train=_tidy(label, raw.targets[name]),
-        y_test=None if y_test is None else _tidy(f"{label} of the test split", y_test),
+        given={split: _tidy(_of(label, split), one.targets[name]) for split, one in raw.given.items()},
     )
+
+
+def _of(label: str, split: str) -> str:
+    return f"{label} of the {split} split"
 
 
 def _are_one(columns: Sequence[_Tidied], task: Task | None) -> bool:
@@ -142,37 +145,36 @@ def _joined(columns: Sequence[_Tidied], task: Task | None) -> Target:
     """Return several targets as one; its labels are their names."""
     for column in columns:
         _check_varies(column.label, column.y_train)
-    tests = [column.y_test for column in columns if column.y_test is not None]
     names = tuple(column.name for column in columns)
     one = _Tidied(
         name=",".join(names),
         label=f"{columns[0].label} and {len(columns) - 1} more",
         y_train=_matrix(columns),
-        y_test=np.column_stack(tests) if tests else None,
+        given={split: np.column_stack([column.given[split] for column in columns]) for split in columns[0].given},
         names=names,
     )
     return _target(one, task)
 
 
 def _target(column: _Tidied, task: Task | None) -> Target:
-    y_train, y_test, label = column.y_train, column.y_test, column.label
+    y_train, given, label = column.y_train, column.given, column.label
     resolved = _infer(y_train) if task is None else task
     if resolved in _CLASSES and _is_one_hot(y_train):
-        y_test = _one_hot_test_classes(label, y_test)
+        given = {split: _one_hot_classes(label, split, y) for split, y in given.items()}
         y_train = y_train.argmax(axis=1)
         if column.names:
             names = np.array(column.names)
-            y_train, y_test = names[y_train], None if y_test is None else names[y_test]
+            y_train, given = names[y_train], {split: names[y] for split, y in given.items()}
     _check_varies(label, y_train)
     _check_task(label, resolved, y_train)
-    if resolved in _CLASSES:
-        return _class_target(column.name, resolved, label, y_train, y_test)
-    if y_test is not None:
-        _check_test_fits(label, resolved, y_test)
     labels: tuple[Any, ...] = ()
+    if resolved in _CLASSES:
+        labels = tuple(np.unique(y_train).tolist())
     if resolved is Task.MULTILABEL:
         labels = column.names or tuple(range(y_train.shape[1]))
-    return Target(name=column.name, task=resolved, y_train=y_train, y_test=y_test, labels=labels)
+    for split, y in given.items():
+        _check_fits(_of(label, split), resolved, y, labels)
+    return Target(name=column.name, task=resolved, y_train=y_train, given=given, labels=labels)
 
 
 def encode_target(y: Array, spec: OutputSpec) -> Array:
@@ -221,10 +223,11 @@ def _check_finite(name: str, y: Array) -> None:
         )
 
 
-def _one_hot_test_classes(name: str, y_test: Array | None) -> Array | None:
-    if y_test is not None and not _is_one_hot(y_test):
-        raise DataError(f"{name} is one-hot in the training split but not in the test split; expected the same")
-    return None if y_test is None else y_test.argmax(axis=1)
+def _one_hot_classes(name: str, split: str, y: Array) -> Array:
+    if not _is_one_hot(y):
+        raise DataError(f"{name} is one-hot in the training split but not in the {split} split; expected the same")
+    classes: Array = y.argmax(axis=1)
+    return classes
 
 
 def _check_varies(name: str, y: Array) -> None:
@@ -277,25 +280,18 @@ def _check_classes(name: str, task: Task, y: Array) -> None:
         )
 
 
-def _class_target(target: str, task: Task, name: str, y_train: Array, y_test: Array | None) -> Target:
-    labels = tuple(np.unique(y_train).tolist())
-    if y_test is not None:
-        unknown = sorted(set(y_test.tolist()) - set(labels), key=str)
-        if unknown:
-            raise DataError(
-                f"{name} of the test split has the class {unknown[0]!r}, which no training row has; known: "
-                f"{', '.join(map(repr, labels[:MOST_INFERRED_CLASSES]))}"
-            )
-    return Target(name=target, task=task, y_train=y_train, y_test=y_test, labels=labels)
-
-
-def _check_test_fits(name: str, task: Task, y_test: Array) -> None:
-    if task is Task.MULTILABEL and not _is_zero_one(y_test):
+def _check_fits(name: str, task: Task, y: Array, labels: Sequence[Any]) -> None:
+    """Check that the targets of a given split are like those of the training rows."""
+    unknown = sorted(set(y.tolist()) - set(labels), key=str) if task in _CLASSES else []
+    if unknown:
         raise DataError(
-            f"{name} of the test split holds other values than 0 and 1; expected those of the training split"
+            f"{name} has the class {unknown[0]!r}, which no training row has; known: "
+            f"{', '.join(map(repr, labels[:MOST_INFERRED_CLASSES]))}"
         )
-    if task is Task.REGRESSION and y_test.dtype.kind not in _NUMBERS:
-        raise DataError(f"{name} of the test split holds {y_test.flat[0].item()!r}; expected numbers")
+    if task is Task.MULTILABEL and not _is_zero_one(y):
+        raise DataError(f"{name} holds other values than 0 and 1; expected those of the training split")
+    if task is Task.REGRESSION and y.dtype.kind not in _NUMBERS:
+        raise DataError(f"{name} holds {y.flat[0].item()!r}; expected numbers")
 
 
 def _is_zero_one(y: Array) -> bool:

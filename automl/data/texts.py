@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
-from automl.data.file_trees import FileTree, LabelledFiles, all_labelled, split_by_layout
-from automl.data.files import two_test_splits
-from automl.data.raw import Array, ArrayRows, Batch, RawDataset, hash_columns
+from automl.data.file_trees import FileTree, LabelledFiles, find_splits
+from automl.data.raw import Array, ArrayRows, Batch, GivenSplit, RawDataset, hash_columns, hashed_parts
 from automl.data.text_files import find_encoding, not_text
 from automl.dataset_spec import Column, ColumnKind
 
@@ -24,11 +25,10 @@ def text_dataset(
     name: str,
     train: Batch,
     targets: Mapping[str, Array],
-    test: Batch | None = None,
-    test_targets: Mapping[str, Array] | None = None,
     *,
+    given: Mapping[str, tuple[Batch, Mapping[str, Array]]] = MappingProxyType({}),
     content_hash: str | None = None,
-    test_hash: str = "",
+    source_hashes: Mapping[str, str] = MappingProxyType({}),
 ) -> RawDataset:
     """Make a `RawDataset` of one column of texts.
 
@@ -36,57 +36,45 @@ def text_dataset(
         name: The dataset's name.
         train: `TEXT_COLUMN`, (rows,) object holding `str`.
         targets: Targets of those rows.
-        test: The same of a given test split.
-        test_targets: Targets of the test split.
+        given: Both of each split that is given, by name.
         content_hash: SHA-256 of the source; of the arrays themselves if None.
-        test_hash: SHA-256 of the test split's own source.
+        source_hashes: SHA-256 of the sources that given splits have of their own, by name.
     """
-    test_targets = test_targets or {}
     if content_hash is None:
-        content_hash = hash_columns(train, targets, test or {}, test_targets)
+        content_hash = hash_columns(*chain(*hashed_parts((train, targets), given, ({}, {}))))
     return RawDataset(
         name=name,
         columns=_COLUMNS,
         is_array=False,
         train=ArrayRows(train),
         targets=targets,
-        test=None if test is None else ArrayRows(test),
-        test_targets=test_targets,
+        given={
+            split: GivenSplit(rows=ArrayRows(texts), targets=labels, source_hash=source_hashes.get(split, ""))
+            for split, (texts, labels) in given.items()
+        },
         content_hash=content_hash,
-        test_hash=test_hash,
     )
 
 
-def load_texts(
-    name: str, tree: FileTree, names: Sequence[str], *, test: FileTree | None, encoding: str | None
-) -> RawDataset:
+def load_texts(name: str, tree: FileTree, *, given: Mapping[str, FileTree], encoding: str | None) -> RawDataset:
     """Load texts in class folders, a file each.
 
     Args:
         name: The dataset's name.
         tree: Where they lie.
-        names: Names of the text files there.
-        test: Where those of the test split lie, if in a place of their own.
+        given: Where those of splits lie that are in a place of their own.
         encoding: Encoding of the files; guessed file by file if None.
 
     Raises:
         DataError: The folders are no classes, or a file is no text.
     """
-    files, test_files = split_by_layout(tree.path, names)
-    test_tree = tree
-    if test is not None:
-        if test_files is not None:
-            raise two_test_splits(tree.path, "the folder test")
-        test_tree, test_files = test, all_labelled(test.path, test.with_suffix(TEXT_SUFFIXES))
-    return text_dataset(
-        name,
-        {TEXT_COLUMN: read_texts(tree, files.names, encoding=encoding)},
-        {"target": _labels(files)},
-        None if test_files is None else {TEXT_COLUMN: read_texts(test_tree, test_files.names, encoding=encoding)},
-        None if test_files is None else {"target": _labels(test_files)},
-        content_hash=tree.hash(),
-        test_hash="" if test is None else test.hash(),
-    )
+    read = {
+        split: ({TEXT_COLUMN: read_texts(where, files.names, encoding=encoding)}, {"target": _labels(files)})
+        for split, (where, files) in find_splits(tree, given, TEXT_SUFFIXES).items()
+    }
+    train = read.pop("train")
+    hashes = {split: other.hash() for split, other in given.items()}
+    return text_dataset(name, *train, given=read, content_hash=tree.hash(), source_hashes=hashes)
 
 
 def read_texts(tree: FileTree, names: Sequence[str], *, encoding: str | None) -> Array:

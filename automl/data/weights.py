@@ -14,7 +14,7 @@ from automl.errors import DataError
 
 
 class Weigher:
-    """Knows what each row of a dataset weighs."""
+    """Knows what each row of a dataset weighs. Rows of given validation are numbered behind the training rows."""
 
     def __init__(self, raw: RawDataset, targets: Sequence[Target], class_weight: str | None) -> None:
         """Check that classes can be balanced, where that is wanted.
@@ -30,9 +30,17 @@ class Weigher:
             )
         self._own = raw.weights
         self._classes = targets[0].y_train if class_weight else None
+        given = raw.given.get("validation")
+        if given is not None and self._own is not None:
+            unknown = np.full(given.rows.count, np.nan)
+            self._own = np.concatenate([self._own, unknown if given.weights is None else given.weights])
+        if given is not None and self._classes is not None:
+            self._classes = np.concatenate([self._classes, targets[0].given["validation"]])
 
     def weights(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32] | None:
-        """Return the weights of training rows, of mean 1; None where all are equal.
+        """Return the weights of rows to train on, of mean 1; None where all are equal.
+
+        Validation rows that were given without weights weigh as the mean of the others.
 
         Raises:
             DataError: All weights are zero.
@@ -40,6 +48,7 @@ class Weigher:
         if self._own is None and self._classes is None:
             return None
         weights = np.ones(len(rows)) if self._own is None else self._own[rows].astype(np.float64)
+        weights[np.isnan(weights)] = np.nanmean(weights)
         if self._classes is not None:
             classes, codes, counts = np.unique(self._classes[rows], return_inverse=True, return_counts=True)
             weights = weights * (len(rows) / (len(classes) * counts))[codes]

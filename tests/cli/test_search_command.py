@@ -172,6 +172,38 @@ def test_own_table_own_space_that_is_exhausted(tmp_path: Path, automl: Run) -> N
     assert sum(found["trials"].values()) == 2  # the space has two configs: it is exhausted, not repeated
 
 
+def test_a_search_validates_on_the_rows_that_are_given(automl: Run, tmp_path: Path) -> None:
+    """With class weights, a finalist, the refit and an export; resumed without the file, and refused with another."""
+    x = np.random.default_rng(0).normal(size=(160, 2))
+    rows = [f"{a},{b},{'yes' if a > b + 0.5 else 'no'}" for a, b in x]
+    (tmp_path / "mine.csv").write_text("\n".join(["a,b,y", *rows[:120]]))
+    (tmp_path / "valid.csv").write_text("\n".join(["a,b,y", *rows[120:]]))
+    arguments = ["search", "mine.csv", "--target", "y", "--validation", "valid.csv", "--class-weight", "balanced"]
+    budget = ["--trials", "2", "--epochs", "3", "--finalists", "1", "--workers", "1", "--no-mlflow", "--name", "mine"]
+    ran = automl(*arguments, *budget)
+    assert ran.code == 0, ran.err
+    record = automl_package.load_result("mine").record
+    spec = record.dataset
+    assert (spec.train_rows, spec.validation_rows, spec.test_rows) == (96, 40, 24)
+    assert record.best is not None
+    assert record.best.value is not None
+    assert record.best.value * 40 == pytest.approx(round(record.best.value * 40), abs=1e-4)
+    assert record.refit is not None
+    assert record.refit.state is TrialState.COMPLETE
+
+    assert automl("export", "mine", "out").code == 0
+    assert "96 to train, 40 to validate, 24 sealed to test" in (tmp_path / "out" / "model_card.md").read_text("utf-8")
+    assert len(np.load(tmp_path / "out" / "data" / "validation_x0.npy")) == 40
+
+    (tmp_path / "valid.csv").unlink()
+    ran = automl("resume", "mine")
+    assert ran.code == 0, ran.err
+    (tmp_path / "valid.csv").write_text("\n".join(["a,b,y", *rows[100:]]))
+    ran = automl("resume", "mine")
+    assert ran.code == 2
+    assert "valid.csv has changed since study 'mine' began" in ran.err
+
+
 def test_space_that_cannot_be_built_leaves_nothing(automl: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(
         "from automl import Int, SearchSpace\n"

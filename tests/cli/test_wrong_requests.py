@@ -251,10 +251,22 @@ def test_port_in_use(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert "choose another with --port" in message
 
 
-def test_test_rows_of_another_shape(
+@pytest.mark.parametrize("option", ["--validation", "--test"])
+def test_given_rows_of_another_shape(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = np.zeros((30, 4), "float32"), np.arange(30) % 3
+    np.savez(tmp_path / "train.npz", x_train=x, y_train=y)
+    np.savez(tmp_path / "other.npz", x_train=x[:, :3], y_train=y)
+    message = refused(["search", "train.npz", option, "other.npz"], capsys, monkeypatch)
+    assert f"a row of x_{option[2:]} has shape (3,), but of x_train (4,)" in message
+
+
+def test_folds_beside_validation_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, y = np.zeros((30, 4), "float32"), np.arange(30) % 3
     np.savez(tmp_path / "train.npz", x_train=x, y_train=y)
-    np.savez(tmp_path / "test.npz", x_train=x[:, :3], y_train=y)
-    refused(["search", "train.npz", "--test", "test.npz"], capsys, monkeypatch)
+    np.savez(tmp_path / "other.npz", x_train=x + 1, y_train=y)
+    message = refused(["search", "train.npz", "--validation", "other.npz", "--folds", "3"], capsys, monkeypatch)
+    assert "--folds validates on training rows in turn, but validation rows are given" in message

@@ -27,9 +27,10 @@ def real_data() -> Path:
 def numbered() -> Callable[..., RawDataset]:
     """Make datasets whose only feature is the row's number, so that rows can be followed through a split."""
 
-    def make(y: np.ndarray, *, test_rows: int = 0, seed: int = 0) -> RawDataset:
+    def make(y: np.ndarray, *, validation_rows: int = 0, test_rows: int = 0, seed: int = 0) -> RawDataset:
         x = np.arange(len(y), dtype=np.float64)[:, None]
-        given = (x[:test_rows] + 0.5, y[:test_rows]) if test_rows else (None, None)
-        return raw_from_arrays(f"numbered{seed}", x, y, *given, columns=("row",))
+        sizes = {"validation": validation_rows, "test": test_rows}
+        given = {split: (x[:rows] + 0.5, y[:rows]) for split, rows in sizes.items() if rows}
+        return raw_from_arrays(f"numbered{seed}", x, y, given=given, columns=("row",))
 
     return make

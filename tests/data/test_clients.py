@@ -77,8 +77,9 @@ def test_what_a_client_raises_is_one_line(client: str, monkeypatch: pytest.Monke
 
 def test_options_that_mean_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("automl.data.clients._import", lambda *_: None)
-    with pytest.raises(DataError, match="--test does not go with hf:NAME"):
-        load("hf:imdb", test="x.csv")
+    for split in ("validation", "test"):
+        with pytest.raises(DataError, match=f"--{split} does not go with hf:NAME"):
+            load("hf:imdb", **{split: "x.csv"})
     with pytest.raises(DataError, match="--time-column names columns of a table"):
         load("tfds:mnist", time_column="t")
     with pytest.raises(DataError, match="expected the number of a dataset"):
@@ -97,15 +98,14 @@ def test_openml() -> None:
 def test_tfds() -> None:
     images = np.arange(ROWS * 4, dtype=np.uint8).reshape(ROWS, 2, 2, 1)
     rows = [(image, np.int64(index % 2)) for index, image in enumerate(images)]
-    raw = tfds_dataset("pets", rows, rows[:3], ["cat", "dog"])
+    raw = tfds_dataset("pets", {"train": rows, "test": rows[:3], "validation": rows[:4]}, ["cat", "dog"])
     assert (raw.row_shape, raw.pixel_scale, raw.train.count) == ((2, 2, 1), 255.0, ROWS)
     assert raw.targets["target"][:2].tolist() == ["cat", "dog"]
-    assert raw.test is not None
-    assert raw.test.count == 3
+    assert {split: given.rows.count for split, given in raw.given.items()} == {"validation": 4, "test": 3}
 
 
 def test_tfds_of_texts_and_numbers() -> None:
-    raw = tfds_dataset("prices", [(f"text {row}".encode(), np.float32(row)) for row in range(ROWS)], None, ())
+    raw = tfds_dataset("prices", {"train": [(f"text {row}".encode(), np.float32(row)) for row in range(ROWS)]}, ())
     assert [column.name for column in raw.columns] == ["text"]
     assert raw.targets["target"].dtype == np.float32
 
@@ -115,13 +115,14 @@ def test_huggingface_text() -> None:
     raw = huggingface_dataset("films", {"train": _split(text=texts), "test": _split(text=texts)}, None)
     assert [(column.name, str(column.kind)) for column in raw.columns] == [("text", "text")]
     assert raw.targets["label"][:2].tolist() == ["bad", "good"]
-    assert raw.test is not None
+    assert "test" in raw.given
 
 
-def test_a_huggingface_test_split_without_labels_is_left_out() -> None:
+def test_a_huggingface_split_without_labels_is_left_out() -> None:
     texts = [f"the film number {row} was long" for row in range(ROWS)]
     hidden = _split(text=texts, labels=[-1] * ROWS)
-    assert huggingface_dataset("films", {"train": _split(text=texts), "test": hidden}, None).test is None
+    splits = {"train": _split(text=texts), "validation": _split(text=texts), "test": hidden}
+    assert list(huggingface_dataset("films", splits, None).given) == ["validation"]
 
 
 def test_huggingface_images() -> None:

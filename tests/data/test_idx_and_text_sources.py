@@ -28,7 +28,7 @@ def _mnist(folder: Path, *, suffix: str = "", parts: tuple[str, ...] = ("train",
     folder.mkdir(exist_ok=True)
     for part in parts:
         for name, array in (("images-idx3", IMAGES), ("labels-idx1", LABELS)):
-            content = _idx(array[:3] if part == "t10k" else array)
+            content = _idx(array[: {"t10k": 3, "validation": 4}.get(part)])
             (folder / f"{part}-{name}-ubyte{suffix}").write_bytes(gzip.compress(content) if suffix else content)
     return folder
 
@@ -51,19 +51,28 @@ def test_a_folder_of_idx_files(tmp_path: Path, suffix: str) -> None:
     raw = load(str(_mnist(tmp_path / "digits", suffix=suffix)))
     assert (raw.name, raw.row_shape, raw.pixel_scale) == ("digits", (3, 4), 255.0)
     np.testing.assert_array_equal(_values(raw.train, "input"), IMAGES)
-    assert (raw.targets["target"].tolist(), raw.test_targets["target"].tolist()) == (LABELS.tolist(), [0, 1, 0])
+    assert raw.targets["target"].tolist() == LABELS.tolist()
+    assert raw.given["test"].targets["target"].tolist() == [0, 1, 0]
 
 
 def test_one_images_file_with_its_labels(tmp_path: Path) -> None:
     folder = _mnist(tmp_path / "m", suffix=".gz")
     raw = load(str(folder / "train-images-idx3-ubyte.gz"), test=str(folder / "t10k-images-idx3-ubyte.gz"))
     assert (raw.name, raw.train.count) == ("train-images-idx3-ubyte", 5)
-    assert raw.test is not None
-    assert raw.test.count == 3
-    assert raw.test_hash
+    assert raw.given["test"].rows.count == 3
+    assert raw.given["test"].source_hash
     one = load(str(_mnist(tmp_path / "n", parts=("train",))), test=str(_mnist(tmp_path / "o", parts=("t10k",))))
-    assert one.test is not None
-    assert one.test.count == 3
+    assert one.given["test"].rows.count == 3
+
+
+def test_validation_rows_in_idx_files(tmp_path: Path) -> None:
+    raw = load(str(_mnist(tmp_path / "m", parts=("train", "validation", "t10k"))))
+    assert {split: given.rows.count for split, given in raw.given.items()} == {"validation": 4, "test": 3}
+    elsewhere = str(tmp_path / "m" / "validation-images-idx3-ubyte")
+    one = load(str(_mnist(tmp_path / "n")), validation=elsewhere)
+    assert one.given["validation"].rows.count == 4
+    assert one.given["validation"].source_hash
+    assert "validation split of its own (validation-images)" in _refusal(tmp_path / "m", validation=elsewhere)
 
 
 @pytest.mark.parametrize("kind", CODES)
@@ -127,9 +136,19 @@ def test_texts_as_those_of_imdb(tmp_path: Path, caplog: pytest.LogCaptureFixture
     extra = {"train/unsup/1.txt": "no opinion", "README.txt": "read me", "train/urls_pos.txt": "x"}
     raw = load(str(_texts(tmp_path / "aclImdb", {**files, **extra})))
     assert sorted(set(raw.targets["target"].tolist())) == ["neg", "pos"]
-    assert raw.test is not None
-    assert (raw.train.count, raw.test.count) == (3, 3)
+    assert (raw.train.count, raw.given["test"].rows.count) == (3, 3)
     assert "left out 3 files in no class folder: 'README.txt', " in caplog.text
+
+
+def test_validation_texts(tmp_path: Path) -> None:
+    files = {f"{part}/{name}": text for part in ("train", "valid") for name, text in TEXTS.items()}
+    raw = load(str(_texts(tmp_path / "m", files)))
+    assert list(raw.given) == ["validation"]
+    assert _values(raw.given["validation"].rows, "text").tolist() == ["a bad film", "a good film", "schön"]
+    other = _texts(tmp_path / "n", {f"{kind}/9.txt": f"{kind} film" for kind in ("pos", "neg")})
+    assert "validation split of its own" in _refusal(tmp_path / "m", validation=str(other))
+    one = load(str(_texts(tmp_path / "o", TEXTS)), validation=str(other))
+    assert one.given["validation"].targets["target"].tolist() == ["neg", "pos"]
 
 
 def test_encodings_of_texts(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from automl.data import RawDataset, load
 from automl.data.images import ImageRows
-from automl.data.raw import ArrayRows, RowSource
+from automl.data.raw import GIVEN_SPLITS, ArrayRows, RowSource
 from automl.errors import DataError
 
 
@@ -65,27 +65,35 @@ def test_class_folders(tmp_path: Path, wrapping: str, zipped: bool) -> None:
     assert (raw.name, raw.row_shape, raw.row_dtype, raw.pixel_scale) == ("pets", (4, 5), np.uint8, 255.0)
     assert raw.targets["target"].tolist() == ["cat", "cat", "dog"]
     assert _x(raw.train)[:, 0, 0].tolist() == [3, 2, 1]
-    assert raw.test is None
+    assert not raw.given
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_a_layout_with_a_test_split(tmp_path: Path, zipped: bool) -> None:
+def test_a_layout_with_given_splits(tmp_path: Path, zipped: bool) -> None:
     files = {f"wrap/{part}/{name}": content for part in ("train", "test", "Val") for name, content in CLASSES.items()}
     raw = load(_zip(tmp_path / "pets.zip", files) if zipped else _folder(tmp_path / "pets", files))
-    assert (raw.train.count, len(raw.targets["target"])) == (6, 6)
-    assert raw.test is not None
-    assert raw.test.count == 3
-    assert raw.test_targets["target"].tolist() == ["cat", "cat", "dog"]
+    assert (raw.train.count, len(raw.targets["target"]), list(raw.given)) == (3, 3, ["validation", "test"])
+    for given in raw.given.values():
+        assert given.rows.count == 3
+        assert given.targets["target"].tolist() == ["cat", "cat", "dog"]
 
 
-def test_a_test_folder_in_another_place(tmp_path: Path) -> None:
-    train, test = _folder(tmp_path / "a", CLASSES), _folder(tmp_path / "b", {"dog/9.png": _png(value=9)})
-    raw = load(train, test=test)
-    assert _x(raw.test)[:, 0, 0].tolist() == [9]
-    assert raw.test_hash
+def test_a_layout_without_training_rows_is_refused(tmp_path: Path) -> None:
+    files = {f"{part}/{name}": content for part in ("val", "test") for name, content in CLASSES.items()}
+    assert "perhaps within train/, validation/ and test/; found none" in _refusal(_folder(tmp_path / "pets", files))
+
+
+@pytest.mark.parametrize("split", GIVEN_SPLITS)
+def test_a_given_folder_in_another_place(tmp_path: Path, split: str) -> None:
+    train, other = _folder(tmp_path / "a", CLASSES), _folder(tmp_path / "b", {"dog/9.png": _png(value=9)})
+    raw = load(train, **{split: other})
+    assert _x(raw.given[split].rows)[:, 0, 0].tolist() == [9]
+    assert raw.given[split].source_hash
     assert raw.content_hash == load(train).content_hash
-    assert "expected a folder or .zip" in _refusal(train, test=__file__)
-    assert "training file itself" in _refusal(train, test=train)
+    assert f"--{split}: expected a folder or .zip" in _refusal(train, **{split: __file__})
+    assert "training file itself" in _refusal(train, **{split: train})
+    own = _folder(tmp_path / "c", {f"{part}/{name}": one for part in ("train", split) for name, one in CLASSES.items()})
+    assert f"has a {split} split of its own (the folder {split})" in _refusal(own, **{split: other})
 
 
 def test_the_hash_follows_names_and_contents(tmp_path: Path) -> None:
@@ -209,6 +217,5 @@ def test_large_images_that_become_small_are_held(tmp_path: Path, monkeypatch: py
 def test_cifar10(real_data: Path) -> None:
     raw = load(str(real_data / "cifar10_images.zip"))
     assert (raw.name, raw.row_shape, raw.train.count) == ("cifar10_images", (32, 32, 3), 5000)
-    assert raw.test is not None
-    assert raw.test.count == 1000
+    assert raw.given["test"].rows.count == 1000
     assert len(set(raw.targets["target"].tolist())) == 10

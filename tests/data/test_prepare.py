@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from automl.data import PreparedDataset, RawDataset, load, prepare, raw_from_arrays
+from automl.data import GivenSplit, PreparedDataset, RawDataset, load, prepare, raw_from_arrays
 from automl.data.prepare import _published
 from automl.data.raw import ARRAY_FEATURE, ArrayRows
 from automl.dataset_spec import Column, ColumnKind, InputKind, RawInput, Task
@@ -126,6 +126,34 @@ def test_a_given_test_split_stays_the_test_split(numbered: Numbered, cache: Path
     assert _raw_rows(prepared, prepared.sealed_test().inputs[0]) == [row + 0.5 for row in range(30)]
 
 
+@pytest.mark.parametrize(("test_rows", "sizes"), [(0, (80, 20, 20)), (10, (100, 20, 10))])
+def test_given_rows_validate(numbered: Numbered, cache: Path, test_rows: int, sizes: tuple[int, ...]) -> None:
+    y = np.arange(100) % 2
+    prepared = _prepare(numbered(y, validation_rows=20, test_rows=test_rows), cache)
+    spec, train, validation = prepared.spec, prepared.split("train"), prepared.split("validation")
+    assert (spec.train_rows, spec.validation_rows, spec.test_rows) == sizes
+    assert _raw_rows(prepared, validation.inputs[0]) == [row + 0.5 for row in range(20)]
+    assert validation.outputs[0][:, 0].tolist() == y[:20].tolist()
+    assert (len(prepared.source_rows("train")), len(prepared.source_rows("validation"))) == (sizes[0], 0)
+    assert train.inputs[0].mean() == pytest.approx(0, abs=1e-5)  # the statistics are those of the training rows
+    unsealed = prepared.unsealed()
+    np.testing.assert_array_equal(unsealed.inputs[0], np.concatenate([train.inputs[0], validation.inputs[0]]))
+    np.testing.assert_array_equal(unsealed.outputs[0], np.concatenate([train.outputs[0], validation.outputs[0]]))
+    assert PreparedDataset.open(prepared.folder) == prepared
+
+
+def test_given_validation_rows_leave_the_encodings_alone(cache: Path) -> None:
+    raw, other = _table(), _table()
+    assert isinstance(other.train, ArrayRows)
+    strange = {**other.train.arrays, "colour/tint": np.array(["never seen"] * 200, dtype=object)}
+    given = [GivenSplit(rows=rows, targets=raw.targets) for rows in (raw.train, ArrayRows(strange))]
+    one, two = (
+        _prepare(replace(raw, given={"validation": split}), cache / str(number)) for number, split in enumerate(given)
+    )
+    assert one.encodings == two.encodings
+    assert set(two.split("validation").inputs[1].ravel().tolist()) == {1}
+
+
 def test_scaling_is_fitted_on_training_rows_only(numbered: Numbered, cache: Path) -> None:
     raw = numbered(np.linspace(0, 9, 100))
     prepared = _prepare(raw, cache)
@@ -189,15 +217,26 @@ def test_files_of_another_version_are_prepared_again_and_split_alike(cache: Path
 
 def test_what_makes_another_dataset(cache: Path) -> None:
     raw = load("digits")
+    given = GivenSplit(rows=raw.train, targets=raw.targets, source_hash="0")
     others = [
         _prepare(raw, cache),
         _prepare(raw, cache, split_seed=1),
         _prepare(raw, cache, task=Task.REGRESSION),
         _prepare(replace(raw, targets={"other": raw.targets["target"]}), cache),
         _prepare(replace(raw, content_hash="0"), cache),
-        _prepare(replace(raw, test_hash="0"), cache),
+        _prepare(replace(raw, given={"test": given}), cache),
+        _prepare(replace(raw, given={"validation": given}), cache),
+        _prepare(replace(raw, given={"validation": replace(given, source_hash="1")}), cache),
+        _prepare(replace(raw, given={"validation": given, "test": given}), cache),
     ]
     assert len({prepared.spec.fingerprint for prepared in others}) == len(others)
+
+
+def test_identities_are_those_of_earlier_versions(numbered: Numbered, cache: Path) -> None:
+    """A study goes on only where its dataset has the fingerprint that it began with."""
+    y = np.arange(100) % 2
+    found = [_prepare(numbered(y, test_rows=rows), cache).spec.fingerprint for rows in (0, 30)]
+    assert found == ["9ce3f997452f23a4", "94a7172c44d7925a"]
 
 
 def test_a_copy_under_another_name_shares_the_arrays(cache: Path) -> None:
@@ -214,8 +253,10 @@ def test_unusable_features_are_refused(cache: Path, value: float) -> None:
     bad = replace(raw, train=ArrayRows({ARRAY_FEATURE: x}), columns=tuple(Column(name=name) for name in "abcd"))
     with pytest.raises(DataError, match="in 2 of 150 rows, columns 'b'; expected finite numbers"):
         _prepare(bad, cache)
-    with pytest.raises(DataError, match="of the test split hold"):
-        _prepare(replace(raw, test=ArrayRows({ARRAY_FEATURE: x}), test_targets=raw.targets), cache)
+    given = GivenSplit(rows=bad.train, targets=raw.targets)
+    for split in ("validation", "test"):
+        with pytest.raises(DataError, match=f"of the {split} split hold"):
+            _prepare(replace(raw, given={split: given}), cache)
     assert not cache.exists() or not list(cache.iterdir())
 
 
@@ -426,6 +467,28 @@ def test_weights_of_rows_are_kept_with_mean_one(numbered: Numbered, cache: Path)
     np.testing.assert_allclose(unsealed.weights, rows / rows.mean(), rtol=1e-6)
 
 
+def test_given_validation_rows_weigh_in_a_refit(numbered: Numbered, cache: Path) -> None:
+    raw = replace(numbered(np.linspace(0, 1, 100), validation_rows=20, test_rows=10), weights=np.arange(100.0))
+    own = replace(raw.given["validation"], weights=np.arange(20.0) + 50)
+    weighed = replace(raw, given={**raw.given, "validation": own})
+    for one, given in ((raw, np.full(20, 49.5)), (weighed, own.weights)):  # without weights: the mean of the others
+        prepared = _prepare(one, cache)
+        np.testing.assert_allclose(prepared.split("train").weights, raw.weights / 49.5, rtol=1e-6)
+        whole = np.concatenate([raw.weights, given])
+        np.testing.assert_allclose(prepared.unsealed().weights, whole / whole.mean(), rtol=1e-6)
+        assert prepared.split("validation").weights is None
+
+
+def test_given_validation_rows_count_where_classes_are_balanced(numbered: Numbered, cache: Path) -> None:
+    raw = numbered(np.repeat([0, 1], [40, 160]), validation_rows=40, test_rows=10)  # the first 40 validate
+    prepared = prepare(raw, task=None, split_seed=0, cache=cache, class_weight="balanced")
+    for split, rows in ((prepared.split("train"), (40, 160)), (prepared.unsealed(), (80, 160))):
+        labels, weights = np.asarray(split.outputs[0])[:, 0], np.asarray(split.weights)
+        assert (int((labels == 0).sum()), int((labels == 1).sum())) == rows
+        assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum(), rel=1e-5)
+        assert weights.mean() == pytest.approx(1.0)
+
+
 def test_rows_that_are_not_sealed_are_read_as_one_split(numbered: Numbered, cache: Path) -> None:
     prepared = _prepare(numbered(np.arange(200) % 2), cache)
     unsealed, parts = prepared.unsealed(), [prepared.split("train"), prepared.split("validation")]
@@ -471,7 +534,8 @@ def test_groups_of_any_dtype_are_known_again(numbered: Numbered, cache: Path) ->
     assert fingerprint(0) == fingerprint(0) != fingerprint(5)
 
 
-def test_a_test_split_without_one_of_the_targets_is_refused() -> None:
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_given_split_without_one_of_the_targets_is_refused(split: str) -> None:
     x = np.arange(20.0)[:, None]
-    with pytest.raises(DataError, match="the test split has the targets 'a'; expected 'a', 'b'"):
-        raw_from_arrays("m", x, {"a": x[:, 0], "b": x[:, 0]}, x, {"a": x[:, 0]})
+    with pytest.raises(DataError, match=f"the {split} split has the targets 'a'; expected 'a', 'b'"):
+        raw_from_arrays("m", x, {"a": x[:, 0], "b": x[:, 0]}, given={split: (x, {"a": x[:, 0]})})

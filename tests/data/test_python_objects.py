@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from automl.data import RawDataset, load_object
-from automl.data.raw import RowSource
+from automl.data import GivenSplit, RawDataset, load_object
+from automl.data.raw import GIVEN_SPLITS, RowSource
 from automl.errors import DataError, UnknownNameError
 
 ROWS = 20
@@ -70,15 +70,65 @@ def _kinds(raw: RawDataset) -> dict[str, str]:
 
 def test_arrays() -> None:
     raw = load_object("mine", (IMAGES, Y))
-    assert (raw.name, raw.row_shape, raw.pixel_scale, raw.test) == ("mine", (2, 3), 255.0, None)
+    assert (raw.name, raw.row_shape, raw.pixel_scale, raw.given) == ("mine", (2, 3), 255.0, {})
     assert load_object("mine", (IMAGES, Y)).content_hash == raw.content_hash
     assert load_object("mine", (IMAGES[::-1], Y)).content_hash != raw.content_hash
 
 
 def test_arrays_with_a_test_split_and_lists() -> None:
     raw = load_object("mine", [[[1.0], [2.0]], ["u", "v"], [[3.0]], ["u"]])
-    assert _batch(raw.test)["input"].tolist() == [[3.0]]
-    assert raw.test_targets["target"].tolist() == ["u"]
+    assert _batch(raw.given["test"].rows)["input"].tolist() == [[3.0]]
+    assert raw.given["test"].targets["target"].tolist() == ["u"]
+
+
+@pytest.mark.parametrize("split", GIVEN_SPLITS)
+def test_rows_of_a_split_beside_the_data(split: str) -> None:
+    def given(data: object, rows: object, **options: Any) -> GivenSplit:
+        raw = load_object("mine", data, **{split: rows}, **options)
+        assert raw.content_hash != load_object("mine", data, **options).content_hash
+        return raw.given[split]
+
+    assert _batch(given((IMAGES, Y), (IMAGES[:3], Y[:3])).rows)["input"].tolist() == IMAGES[:3].tolist()
+    texts = ["a good film", "a bad film"] * 10
+    assert _batch(given((texts, Y), (texts[:2], Y[:2])).rows)["text"].tolist() == texts[:2]
+    assert given(FRAME, FRAME[:4], target="y").targets["y"].tolist() == [0, 1, 0, 1]
+    x, columns = FRAME.drop(columns="y"), {"a": np.arange(4.0), "colour": np.array(["red"] * 4)}
+    assert given((x, FRAME["y"]), (x[:5], FRAME["y"][:5])).rows.count == 5
+    assert _batch(given((x, {"y": Y}), (columns, {"y": Y[:4]})).rows)["a"].tolist() == [0, 1, 2, 3]
+    stream = Stream([(IMAGES[:6], Y[:6])], _spec(None, 2, 3), _spec(None))
+    assert given((IMAGES, Y), stream).rows.count == 6
+
+
+def test_both_splits_beside_the_data() -> None:
+    raw = load_object("mine", (IMAGES, Y, IMAGES[:2], Y[:2]), validation=(IMAGES[:3], Y[:3]))
+    assert {split: given.rows.count for split, given in raw.given.items()} == {"validation": 3, "test": 2}
+    other = load_object("mine", (IMAGES, Y), validation=(IMAGES[:2], Y[:2]), test=(IMAGES[:3], Y[:3]))
+    assert other.content_hash != raw.content_hash
+
+
+@pytest.mark.parametrize("split", GIVEN_SPLITS)
+def test_rows_of_a_split_that_are_refused(split: str) -> None:
+    def refusal(data: object, rows: object, **options: Any) -> str:
+        return _refusal(data, **{split: rows}, **options)
+
+    x, texts = FRAME.drop(columns="y"), ["a good film", "a bad film"] * 10
+    assert f"(x, y) or a tf.data.Dataset of it as {split}=; received str" in refusal((IMAGES, Y), "rows.npz")
+    assert f"as {split}=; received tuple of 3" in refusal((IMAGES, Y), (1, 2, 3))
+    assert f"expected a DataFrame as {split}=" in refusal(FRAME, (x, Y), target="y")
+    assert f"y_{split} is missing" in refusal((IMAGES, Y), (IMAGES, None))
+    assert f"x_{split} has 20 rows but y_{split} has 3" in refusal((IMAGES, Y), (IMAGES, Y[:3]))
+    assert f"a row of x_{split} has shape (3,)" in refusal((IMAGES, Y), (IMAGES[:, 0], Y))
+    assert f"the {split} split has no rows" in refusal((IMAGES, Y), (IMAGES[:0], Y[:0]))
+    assert f"the {split} split has the targets 'a'; expected 'target'" in refusal((IMAGES, Y), (IMAGES, {"a": Y}))
+    assert f"x_train holds texts, but x_{split} is uint8" in refusal((texts, Y), (IMAGES, Y))
+    assert "expected columns by name in every split, as in training; received ndarray" in refusal((x, Y), (IMAGES, Y))
+    assert f"mine ({split}): expected the columns of the training file, but it lacks 'colour'" in refusal(
+        FRAME, FRAME.drop(columns="colour"), target="y"
+    )
+
+
+def test_a_test_split_that_is_given_twice_is_refused() -> None:
+    assert "has a test split of its own; leave out test=" in _refusal((IMAGES, Y, IMAGES, Y), test=(IMAGES, Y))
 
 
 def test_several_outputs() -> None:
@@ -97,7 +147,7 @@ def test_strings_are_a_text_column(dtype: Any) -> None:
     raw = load_object("mine", (x, Y, x[:2], Y[:2]))
     assert _kinds(raw) == {"text": "text"}
     assert _batch(raw.train)["text"][:2].tolist() == ["a good film", "a bad film"]
-    assert _batch(raw.test)["text"].dtype == object
+    assert _batch(raw.given["test"].rows)["text"].dtype == object
 
 
 def test_columns_by_name_with_missing_values() -> None:
@@ -105,8 +155,7 @@ def test_columns_by_name_with_missing_values() -> None:
     raw = load_object("mine", (x, {"y": Y}, {name: values[:4] for name, values in x.items()}, {"y": Y[:4]}))
     assert _kinds(raw) == {"a": "number", "colour": "category"}
     assert np.isnan(_batch(raw.train)["a"][1])
-    assert raw.test is not None
-    assert raw.test.count == 4
+    assert raw.given["test"].rows.count == 4
 
 
 def test_a_frame_with_targets() -> None:

@@ -11,7 +11,7 @@ import pytest
 from automl.data import DatasetInfo, known_datasets, load, raw_from_arrays
 from automl.data.built_in import keras_dataset
 from automl.data.keras_loader import to_lines
-from automl.data.raw import RowSource
+from automl.data.raw import GIVEN_SPLITS, RowSource
 from automl.dataset_spec import Task
 from automl.errors import DataError, UnknownNameError
 
@@ -74,27 +74,53 @@ def test_the_same_dataset_has_the_same_hash() -> None:
 
 def test_npz(tmp_path: Path) -> None:
     raw = load(str(_npz(tmp_path / "mine.npz", other=np.zeros(3))))
-    assert (raw.name, _x(raw.train).shape, raw.test, raw.pixel_scale) == ("mine", (ROWS, 2), None, None)
+    assert (raw.name, _x(raw.train).shape, raw.given, raw.pixel_scale) == ("mine", (ROWS, 2), {}, None)
 
 
 def test_npz_with_a_test_split(tmp_path: Path) -> None:
     images = np.zeros((ROWS, 4, 4), np.uint8)
     raw = load(str(_npz(tmp_path / "m.NPZ.npz", x_train=images, x_test=images[:3], y_test=np.arange(3) % 2)))
-    assert (raw.name, _x(raw.test).shape, raw.pixel_scale) == ("m.NPZ", (3, 4, 4), 255.0)
+    assert (raw.name, _x(raw.given["test"].rows).shape, raw.pixel_scale) == ("m.NPZ", (3, 4, 4), 255.0)
 
 
-@pytest.mark.parametrize("part", ["train", "test"])
-def test_npz_with_a_test_file(tmp_path: Path, part: str) -> None:
+@pytest.mark.parametrize("name", ["validation", "val", "valid"])
+def test_npz_with_validation_rows(tmp_path: Path, name: str) -> None:
+    arrays = {f"x_{name}": np.zeros((3, 2)), f"y_{name}": np.arange(3) % 2, "x_test": np.ones((2, 2)), "y_test": [0, 1]}
+    raw = load(str(_npz(tmp_path / "m.npz", **arrays)))
+    assert {split: given.rows.count for split, given in raw.given.items()} == {"validation": 3, "test": 2}
+    assert _x(raw.given["validation"].rows).tolist() == np.zeros((3, 2)).tolist()
+
+
+@pytest.mark.parametrize("split", GIVEN_SPLITS)
+@pytest.mark.parametrize("is_train", [True, False])
+def test_npz_with_a_file_for_a_split(tmp_path: Path, split: str, is_train: bool) -> None:
     x, y = np.full((3, 2), 7.0), np.array([0, 1, 1])
+    part = "train" if is_train else split
     np.savez(
         tmp_path / "other.npz",
         **{f"x_{part}": x, f"y_{part}": y},
-        **({"x_train": x - 1, "y_train": y} if part == "test" else {}),
+        **({} if is_train else {"x_train": x - 1, "y_train": y}),
     )
-    raw = load(str(_npz(tmp_path / "mine.npz")), test=str(tmp_path / "other.npz"))
-    assert _x(raw.test).tolist() == x.tolist()
-    assert raw.test_hash
+    raw = load(str(_npz(tmp_path / "mine.npz")), **{split: str(tmp_path / "other.npz")})
+    assert list(raw.given) == [split]
+    assert _x(raw.given[split].rows).tolist() == x.tolist()
+    assert raw.given[split].source_hash
     assert raw.content_hash == load(str(tmp_path / "mine.npz")).content_hash
+
+
+def test_a_split_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    both = _npz(tmp_path / "both.npz", x_val=np.zeros((3, 2)), y_val=np.zeros(3))
+    mine, other = _npz(tmp_path / "mine.npz"), str(_npz(tmp_path / "other.npz", y_train=np.arange(ROWS) % 3))
+    assert "has a validation split of its own (x_validation, y_validation); leave out --validation" in _refusal(
+        both, validation=other
+    )
+    assert "x_validation and x_val, which mean the same" in _refusal(
+        _npz(tmp_path / "m.npz", x_val=np.zeros((3, 2)), x_validation=np.zeros((3, 2)))
+    )
+    assert "--validation" in _refusal(mine, validation=str(mine))
+    assert "is the validation file itself; expected other rows, or leave out --test" in _refusal(
+        mine, validation=other, test=other
+    )
 
 
 def test_an_unknown_name_names_the_nearest_one_and_paths() -> None:
@@ -122,6 +148,7 @@ def test_file_options_are_refused_where_they_mean_nothing(tmp_path: Path) -> Non
     file = str(_npz(tmp_path / "m.npz"))
     assert "--target" in _refusal("iris", target="y")
     assert "--test" in _refusal("iris", test=file)
+    assert "--validation" in _refusal("iris", validation=file)
     assert "--target" in _refusal(file, target="y")
     assert "--strict" in _refusal("iris", strict=True)
     assert "--encoding" in _refusal(file, encoding="utf-8")
@@ -160,16 +187,25 @@ def test_npz_without_the_keys_says_which_it_has(tmp_path: Path) -> None:
         ({"x_test": np.zeros((3, 2))}, "y_test is missing"),
         ({"x_test": np.zeros((3, 5)), "y_test": np.zeros(3)}, "shape (5,), but of x_train (2,)"),
         ({"x_test": np.zeros((0, 2)), "y_test": np.zeros(0)}, "no rows"),
+        (
+            {"y_val": np.zeros(3)},
+            "a validation split is x_validation and y_validation together; x_validation is missing",
+        ),
+        ({"x_val": np.zeros((3, 5)), "y_val": np.zeros(3)}, "a row of x_validation has shape (5,)"),
+        ({"x_val": np.zeros((3, 2)), "y_val": np.zeros((3, 2))}, "a row of y_validation has shape (2,)"),
+        ({"x_val": np.zeros((3, 2)), "y_val": np.zeros(4)}, "x_validation has 3 rows but y_validation has 4"),
+        ({"x_val": np.zeros((0, 2)), "y_val": np.zeros(0)}, "the validation split has no rows"),
     ],
 )
 def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], said: str) -> None:
     assert said in _refusal(_npz(tmp_path / "m.npz", **arrays))
 
 
-def test_pixels_of_another_type_in_the_test_split_are_refused() -> None:
-    images = np.zeros((ROWS, 4, 4), np.uint8)
-    with pytest.raises(DataError, match="pixels of x_test are float32"):
-        raw_from_arrays("m", images, np.arange(ROWS), images.astype(np.float32) / 255, np.arange(ROWS))
+@pytest.mark.parametrize("split", GIVEN_SPLITS)
+def test_pixels_of_another_type_in_a_given_split_are_refused(split: str) -> None:
+    images, y = np.zeros((ROWS, 4, 4), np.uint8), np.arange(ROWS)
+    with pytest.raises(DataError, match=f"pixels of x_{split} are float32"):
+        raw_from_arrays("m", images, y, given={split: (images.astype(np.float32) / 255, y)})
 
 
 def test_without_network_or_cache_a_keras_dataset_is_one_clear_line(
@@ -199,8 +235,7 @@ def test_loading_imports_none_of_the_heavy_libraries() -> None:
 def test_mnist(real_data: Path, name: str) -> None:
     raw = load(str(real_data / f"{name}.npz"))
     assert (raw.name, raw.row_shape, raw.train.count, raw.pixel_scale) == (name, (28, 28), 60_000, 255.0)
-    assert raw.test is not None
-    assert (raw.test.count, len(raw.test_targets["target"])) == (10_000, 10_000)
+    assert (raw.given["test"].rows.count, len(raw.given["test"].targets["target"])) == (10_000, 10_000)
 
 
 def test_word_ids_of_keras_become_texts() -> None:
@@ -210,4 +245,4 @@ def test_word_ids_of_keras_become_texts() -> None:
     (batch,) = raw.train.batches()
     assert batch["text"].tolist() == ["good bad", "bad [UNK]"]
     assert [column.kind for column in raw.columns] == ["text"]
-    assert raw.test is not None
+    assert "test" in raw.given

@@ -27,8 +27,7 @@ def _split(raw: RawDataset, seed: int = 0) -> SplitRows:
 
 
 def _every_row_once(rows: SplitRows, count: int) -> bool:
-    test = [] if rows.test is None else rows.test.tolist()
-    return sorted([*rows.train.tolist(), *rows.validation.tolist(), *test]) == list(range(count))
+    return sorted(np.concatenate(list(rows.by_name().values())).tolist()) == list(range(count))
 
 
 TARGETS: dict[str, Any] = {
@@ -42,7 +41,6 @@ TARGETS: dict[str, Any] = {
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_row_is_in_one_split_of_the_right_size(numbered: Numbered, name: str) -> None:
     rows = _split(numbered(TARGETS[name]))
-    assert rows.test is not None
     assert (len(rows.train), len(rows.validation), len(rows.test)) == (128, 32, 40)
     assert _every_row_once(rows, 200)
 
@@ -58,7 +56,6 @@ def test_the_seed_alone_decides(numbered: Numbered, name: str) -> None:
 def test_classes_are_spread_evenly(numbered: Numbered) -> None:
     y = np.repeat([0, 1, 2], [700, 250, 50])
     rows = _split(numbered(y))
-    assert rows.test is not None
     assert Counter(y[rows.test].tolist()) == {0: 140, 1: 50, 2: 10}
     assert Counter(y[rows.validation].tolist()) == {0: 112, 1: 40, 2: 8}
 
@@ -66,7 +63,6 @@ def test_classes_are_spread_evenly(numbered: Numbered) -> None:
 def test_combinations_of_labels_are_spread_evenly(numbered: Numbered) -> None:
     y = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])[np.repeat([0, 1, 2, 3], [500, 300, 100, 100])]
     rows = _split(numbered(y))
-    assert rows.test is not None
     assert Counter(map(tuple, y[rows.test].tolist())) == {(0, 0): 100, (0, 1): 60, (1, 0): 20, (1, 1): 20}
 
 
@@ -92,15 +88,35 @@ def test_too_many_classes_for_the_rows_are_refused(numbered: Numbered) -> None:
 
 def test_a_given_test_split_takes_no_training_rows(numbered: Numbered) -> None:
     rows = _split(numbered(np.arange(100) % 2, test_rows=30))
-    assert rows.test is None
-    assert (len(rows.train), len(rows.validation)) == (80, 20)
+    assert (len(rows.train), len(rows.validation), len(rows.test)) == (80, 20, 0)
     assert _every_row_once(rows, 100)
+
+
+@pytest.mark.parametrize(("test_rows", "sizes"), [(30, (100, 0, 0)), (0, (80, 0, 20))])
+def test_given_validation_takes_no_training_rows(numbered: Numbered, test_rows: int, sizes: tuple[int, ...]) -> None:
+    rows = _split(numbered(np.arange(100) % 2, validation_rows=30, test_rows=test_rows))
+    assert (len(rows.train), len(rows.validation), len(rows.test)) == sizes
+    assert _every_row_once(rows, 100)
+    if not test_rows:  # the same rows are sealed as without given validation
+        assert rows.test.tolist() == _split(numbered(np.arange(100) % 2)).test.tolist()
+
+
+def test_beside_given_validation_groups_and_times_decide_the_test_split(numbered: Numbered) -> None:
+    raw, groups, times = numbered(np.arange(200) % 2, validation_rows=20), np.arange(200) // 10, np.arange(200.0)
+    by_group = _split(replace(raw, groups=groups))
+    assert not set(groups[by_group.train]) & set(groups[by_group.test])
+    assert _split(replace(raw, times=times)).test.tolist() == list(range(160, 200))
+    assert len(by_group.validation) == 0
+
+
+def test_folds_beside_given_validation_are_refused(numbered: Numbered) -> None:
+    with pytest.raises(DataError, match="--folds validates on training rows in turn, but validation rows are given"):
+        _folds(numbered(np.arange(100) % 2, validation_rows=30), 4)
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_row_of_the_pool_validates_one_fold(numbered: Numbered, name: str) -> None:
     rows, folds = _folds(numbered(TARGETS[name]), 4)
-    assert rows.test is not None
     assert (len(rows.train), len(rows.validation), len(rows.test)) == (160, 0, 40)
     assert sorted(row for _, held in folds for row in held) == list(range(160))
     for train, held in folds:
@@ -124,7 +140,6 @@ def test_groups_stay_together(numbered: Numbered) -> None:
     groups = np.repeat([f"patient {number}" for number in range(20)], 10)
     raw = replace(numbered(np.arange(200) % 2), groups=groups)
     rows = _split(raw)
-    assert rows.test is not None
     parts = [set(groups[part]) for part in (rows.train, rows.validation, rows.test)]
     assert all(parts)
     assert sum(map(len, parts)) == 20
@@ -142,7 +157,6 @@ def test_too_few_groups_are_refused(numbered: Numbered, count: int, says: str) -
 def test_three_groups_are_one_for_each_split(numbered: Numbered) -> None:
     groups = np.arange(90) % 3
     rows = _split(replace(numbered(np.arange(90) // 45), groups=groups))
-    assert rows.test is not None
     parts = [set(groups[part]) for part in (rows.train, rows.validation, rows.test)]
     assert sorted(map(len, parts)) == [1, 1, 1]
     given = _split(replace(numbered(np.arange(90) // 45, test_rows=9), groups=np.arange(90) % 2))
@@ -153,7 +167,6 @@ def test_later_rows_are_held_out(numbered: Numbered) -> None:
     times = np.random.default_rng(0).permutation(200).astype(float)
     raw = replace(numbered(np.arange(200) % 2), times=times)
     rows = _split(raw)
-    assert rows.test is not None
     assert (len(rows.train), len(rows.validation), len(rows.test)) == (128, 32, 40)
     assert times[rows.train].max() < times[rows.validation].min()
     assert times[rows.validation].max() < times[rows.test].min()
@@ -167,7 +180,6 @@ def test_later_rows_are_held_out(numbered: Numbered) -> None:
 def test_rows_of_one_moment_stay_together(numbered: Numbered) -> None:
     times = np.arange(200) // 15 * 1.0
     rows = _split(replace(numbered(np.arange(200) % 2), times=times))
-    assert rows.test is not None
     parts = [set(times[part]) for part in (rows.train, rows.validation, rows.test)]
     assert sum(map(len, parts)) == len(set(times))
 
@@ -177,7 +189,6 @@ def test_the_border_in_time_is_the_one_nearest_to_a_fifth(
     numbered: Numbered, rows_a_moment: tuple[int, ...], held: tuple[int, ...]
 ) -> None:
     rows = _split(replace(numbered(np.arange(200) % 2), times=np.repeat([1.0, 2.0, 3.0], rows_a_moment)))
-    assert rows.test is not None
     assert (len(rows.train), len(rows.validation), len(rows.test)) == held
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from automl.data import RawDataset, load
-from automl.data.raw import RowSource
+from automl.data.raw import GIVEN_SPLITS, RowSource
 from automl.data.table_files import open_table
 from automl.data.table_rows import TableRows
 from automl.data.tables import Roles
@@ -335,35 +335,70 @@ def test_a_leak_is_warned_of_and_kept(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "'answer' equals the target 'y' in every row" in caplog.text
 
 
-def test_a_test_file_in_another_order_of_columns(tmp_path: Path) -> None:
+@pytest.mark.parametrize("split", GIVEN_SPLITS)
+def test_a_given_file_in_another_order_of_columns(tmp_path: Path, split: str) -> None:
     (tmp_path / "t.csv").write_text("y,b,a\n1,20,10\n0,40,30\n")
-    raw = load(str(_csv(tmp_path / "m.csv")), target="y", test=str(tmp_path / "t.csv"))
-    assert (_batch(raw.test)["input"].tolist(), raw.test_targets["y"].tolist()) == ([[10, 20], [30, 40]], [1, 0])
-    assert raw.test_hash
+    raw = load(str(_csv(tmp_path / "m.csv")), target="y", **{split: str(tmp_path / "t.csv")})
+    (given,) = raw.given.values()
+    assert (_batch(given.rows)["input"].tolist(), given.targets["y"].tolist()) == ([[10, 20], [30, 40]], [1, 0])
+    assert given.source_hash
 
 
-def test_the_test_file_is_read_with_the_kinds_of_the_training_file(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("split", GIVEN_SPLITS)
+def test_a_given_file_is_read_with_the_kinds_of_the_training_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, split: str
 ) -> None:
     (tmp_path / "t.csv").write_text("a,b,y\n1,huge,1\n2,,0\n3,4,0\n")
-    raw = load(str(_csv(tmp_path / "m.csv")), target="y", test=str(tmp_path / "t.csv"))
+    raw = load(str(_csv(tmp_path / "m.csv")), target="y", **{split: str(tmp_path / "t.csv")})
     assert not raw.is_array
-    np.testing.assert_array_equal(_batch(raw.test)["b"], [np.nan, np.nan, 4.0])
+    np.testing.assert_array_equal(_batch(raw.given[split].rows)["b"], [np.nan, np.nan, 4.0])
     assert "t.csv: values that are not of their column's kind count as missing: 'b' (1)" in caplog.text
 
 
-def test_test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_both_splits_are_given(tmp_path: Path) -> None:
+    train, validation, test = (_csv(tmp_path / f"{rows}.csv", rows=rows) for rows in (ROWS, 5, 4))
+    raw = load(str(train), target="y", validation=str(validation), test=str(test))
+    assert (raw.train.count, raw.is_array) == (ROWS, True)
+    assert {split: given.rows.count for split, given in raw.given.items()} == {"validation": 5, "test": 4}
+    test.write_text("a,b,y\n1,,1\n2,1,0\n")
+    assert not load(str(train), target="y", validation=str(validation), test=str(test)).is_array
+
+
+def test_weights_of_validation_rows_are_read_where_there_are_some(tmp_path: Path) -> None:
+    _frame(b=np.arange(ROWS), w=np.arange(ROWS) + 1).to_csv(tmp_path / "m.csv", index=False)
+    (tmp_path / "with.csv").write_text("a,b,w,y\n1,2,7,1\n3,4,9,0\n")
+    (tmp_path / "without.csv").write_text("a,b,y\n1,2,1\n3,4,0\n")
+
+    def weights(name: str, split: str) -> Any:
+        options: dict[str, Any] = {"target": "y", "sample_weight": "w", split: str(tmp_path / name)}
+        return load(str(tmp_path / "m.csv"), **options).given[split].weights
+
+    assert weights("with.csv", "validation").tolist() == [7, 9]
+    assert weights("without.csv", "validation") is None
+    assert weights("with.csv", "test") is None
+    (tmp_path / "with.csv").write_text("a,b,w,y\n1,2,-7,1\n3,4,9,0\n")
+    with pytest.raises(DataError, match=r"with\.csv: expected sample weights of at least 0"):
+        weights("with.csv", "validation")
+
+
+@pytest.mark.parametrize("split", GIVEN_SPLITS)
+def test_given_files_that_do_not_fit_are_refused(tmp_path: Path, split: str) -> None:
+    def refusal(given: Path) -> str:
+        return _refusal(train, target="y", **{split: str(given)})
+
     train = _csv(tmp_path / "m.csv")
     other = _csv(tmp_path / "t.csv", header="a,c,y", rows=5)
     np.savez(tmp_path / "m.npz", x_train=np.zeros((2, 2)))
     (tmp_path / "copy.csv").write_bytes(train.read_bytes())
     (tmp_path / "words.csv").write_text("a,b,y\n1,2,many\n")
-    assert "lacks 'b' and adds 'c'" in _refusal(train, target="y", test=str(other))
-    assert "training file itself" in _refusal(train, target="y", test=str(train))
-    assert "training file itself" in _refusal(train, target="y", test=str(tmp_path / "copy.csv"))
-    assert "expected a .csv file" in _refusal(train, target="y", test=str(tmp_path / "m.npz"))
-    assert "no file" in _refusal(train, target="y", test=str(tmp_path / "none.csv"))
-    assert "has text, but the training rows numbers" in _refusal(train, target="y", test=str(tmp_path / "words.csv"))
+    assert "lacks 'b' and adds 'c'" in refusal(other)
+    assert "training file itself" in refusal(train)
+    assert "training file itself" in refusal(tmp_path / "copy.csv")
+    assert f"--{split}: expected a .csv file" in refusal(tmp_path / "m.npz")
+    assert "no file" in refusal(tmp_path / "none.csv")
+    assert "has text, but the training rows numbers" in refusal(tmp_path / "words.csv")
+    (tmp_path / "header.csv").write_text("a,b,y\n")
+    assert "has a header line but no rows" in refusal(tmp_path / "header.csv")
 
 
 def test_without_a_target_the_columns_are_listed(tmp_path: Path) -> None:
@@ -428,8 +463,7 @@ def test_adult(real_data: Path) -> None:
     raw = load(str(real_data / "adult_train.csv"), target="income", test=str(real_data / "adult_test.csv"))
     assert time.process_time() - began < 4
     assert (len(table.columns), len(raw.columns), raw.train.count) == (15, 14, 32_561)
-    assert raw.test is not None
-    assert raw.test.count == 16_281
+    assert raw.given["test"].rows.count == 16_281
     kinds = list(_kinds(raw).values())
     assert (kinds.count("number"), kinds.count("category")) == (6, 8)
     assert "" in _batch(raw.train)["workclass"]

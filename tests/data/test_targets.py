@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from automl.data import raw_from_arrays
+from automl.data.raw import GIVEN_SPLITS
 from automl.data.targets import Target, encode_target, read_targets
 from automl.dataset_spec import Task
 from automl.errors import DataError
@@ -16,12 +17,10 @@ ONE_HOT = np.eye(3, dtype=int)[NUMBERS % 3]
 LABELS = np.column_stack([NUMBERS % 2, NUMBERS % 3 == 0, NUMBERS > 7]).astype(int)
 
 
-def _read(y: Any, *, task: Task | None = None, y_test: Any = None) -> Target:
+def _read(y: Any, *, task: Task | None = None, **given_targets: Any) -> Target:
     y = np.asarray(y)
-    x_test = None if y_test is None else np.zeros((len(y_test), 2))
-    raw = raw_from_arrays(
-        "mine", np.zeros((len(y), 2)), y, x_test, None if y_test is None else np.asarray(y_test), target="t"
-    )
+    given = {split: (np.zeros((len(one), 2)), np.asarray(one)) for split, one in given_targets.items()}
+    raw = raw_from_arrays("mine", np.zeros((len(y), 2)), y, given=given, target="t")
     (target,) = read_targets(raw, task=task)
     return target
 
@@ -118,30 +117,32 @@ def test_a_class_of_one_hot_without_rows_has_no_unit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("y", "y_test", "said"),
+    ("y", "given", "said"),
     [
         (NUMBERS % 3, [0, 7], "the class 7, which no training row has; known: 0, 1, 2"),
         (NUMBERS % 3, ["0", "1"], "the class '0'"),
-        (ONE_HOT, [[1, 1, 0]], "not in the test split"),
+        (ONE_HOT, [[1, 1, 0]], "not in the {split} split"),
         (LABELS, [[1, 2, 0]], "other values than 0 and 1"),
         (NUMBERS, ["a"], "expected numbers"),
-        (NUMBERS, [np.nan], "of the test split is missing"),
+        (NUMBERS, [np.nan], "of the {split} split is missing"),
     ],
 )
-def test_test_targets_that_do_not_fit_are_refused(y: np.ndarray, y_test: list[Any], said: str) -> None:
+@pytest.mark.parametrize("split", GIVEN_SPLITS)
+def test_given_targets_that_do_not_fit_are_refused(y: np.ndarray, given: list[Any], said: str, split: str) -> None:
     with pytest.raises(DataError) as caught:
-        _read(y, y_test=y_test)
-    assert said in str(caught.value)
+        _read(y, **{split: given})
+    assert said.format(split=split) in str(caught.value)
+    assert f"of the {split} split" in str(caught.value) or "one-hot" in str(caught.value)
 
 
 def test_classes_are_encoded_as_indices() -> None:
-    target = _read(np.array(["c", "a", "b"])[NUMBERS % 3], y_test=["b", "c"])
+    target = _read(np.array(["c", "a", "b"])[NUMBERS % 3], validation=["a"], test=["b", "c"])
     spec = target.output_spec(np.arange(5))
     encoded = encode_target(target.y_train, spec)
     assert (encoded.dtype, spec.units, spec.name) == (np.int32, 3, "t")
     assert encoded[:3].tolist() == [2, 0, 1]
-    assert target.y_test is not None
-    assert encode_target(target.y_test, spec).tolist() == [1, 2]
+    assert encode_target(target.given["test"], spec).tolist() == [1, 2]
+    assert encode_target(target.given["validation"], spec).tolist() == [0]
 
 
 def test_two_classes_are_encoded_as_a_column_of_zero_and_one() -> None:
@@ -180,7 +181,7 @@ def test_a_target_that_is_constant_in_training_is_not_divided_by_zero() -> None:
 def _several(*, task: Any = None, test: bool = False, **targets: Any) -> tuple[Target, ...]:
     arrays = {name: np.asarray(y) for name, y in targets.items()}
     x = np.zeros((ROWS, 2))
-    raw = raw_from_arrays("mine", x, arrays, *((x, arrays) if test else ()))
+    raw = raw_from_arrays("mine", x, arrays, given={"test": (x, arrays)} if test else {})
     return read_targets(raw, task=task)
 
 
@@ -188,7 +189,7 @@ def test_several_labels_are_one_output_of_named_labels() -> None:
     (target,) = _several(even=NUMBERS % 2 == 0, big=NUMBERS > 7, test=True)
     assert (target.name, target.task, target.labels) == ("even,big", Task.MULTILABEL, ("even", "big"))
     assert target.y_train.shape == (ROWS, 2)
-    assert target.y_test is not None
+    assert target.given["test"].shape == (ROWS, 2)
     spec = target.output_spec(NUMBERS)
     assert spec.units == 2
     np.testing.assert_array_equal(encode_target(target.y_train, spec)[:3], [[1, 0], [0, 0], [1, 0]])
