@@ -1,4 +1,7 @@
-"""The four kinds of parameter, their ranges and conditions. No parameter knows how it is sampled or trained."""
+"""The four kinds of parameter, their ranges and conditions. No parameter knows how it is sampled or trained.
+
+Where a default is not given, that of a parameter which the trainer reads is what training without it would take.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias, cast
 
 from automl.errors import SpaceError
+from automl.training_defaults import TRAINING_DEFAULTS
 
 Scalar: TypeAlias = str | int | float | bool | None
 When: TypeAlias = Mapping[str, Sequence[Scalar]]
@@ -61,7 +65,8 @@ class Int(_Named):
         high: Largest value, inclusive; lowered to the last value on the grid of `step`.
         log: Sample on a logarithmic scale (`step` stays 1 then).
         step: Distance between values.
-        default: The value an expert would start from; the middle of the range where not given.
+        default: The value an expert would start from; where not given, that of `TRAINING_DEFAULTS`, or the middle of
+            the range.
         when: Active only where each named parameter has one of the listed values.
 
     Raises:
@@ -90,7 +95,8 @@ class Int(_Named):
         self._set("high", self.low + (self.high - self.low) // self.step * self.step)
         if self.default is None:
             middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
-            self._set("default", self.low + round((middle - self.low) / self.step) * self.step)
+            middle = self.low + round((middle - self.low) / self.step) * self.step
+            self._set("default", _usual(self, otherwise=middle))
         if not self.contains(self.default):
             raise SpaceError(f"{self._label}: default {self.default!r} lies outside {self.range_text()}")
 
@@ -117,7 +123,8 @@ class Float(_Named):
         high: Largest value, inclusive; lowered to the last value on the grid of `step`.
         log: Sample on a logarithmic scale (no `step` then).
         step: Distance between values; None for any value.
-        default: The value an expert would start from; the middle of the range where not given.
+        default: The value an expert would start from; where not given, that of `TRAINING_DEFAULTS`, or the middle of
+            the range.
         when: Active only where each named parameter has one of the listed values.
 
     Raises:
@@ -151,7 +158,7 @@ class Float(_Named):
             middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
             if self.step is not None:
                 middle = on_grid(self.low, round((middle - self.low) / self.step), self.step)
-            self._set("default", middle)
+            self._set("default", _usual(self, otherwise=middle))
         if not self.contains(self.default):
             raise SpaceError(f"{self._label}: default {self.default!r} lies outside {self.range_text()}")
         self._set("default", canonical(self, self.default))
@@ -179,7 +186,7 @@ class Choice(_Named):
     Attributes:
         name: A Python identifier.
         values: Strings, numbers, booleans or None; each once.
-        default: The value an expert would start from; the first where not given.
+        default: The value an expert would start from; where not given, that of `TRAINING_DEFAULTS`, or the first.
         when: Active only where each named parameter has one of the listed values.
 
     Raises:
@@ -208,7 +215,7 @@ class Choice(_Named):
             raise SpaceError(f"{self._label} lists a value twice: {list(self.values)!r}")
         self._set("values", tuple(self.values))
         if self.default is _FIRST:
-            self._set("default", self.values[0])
+            self._set("default", _usual(self, otherwise=self.values[0]))
         if not self.contains(self.default):
             raise SpaceError(f"{self._label}: default {self.default!r} is not among {list(self.values)!r}")
 
@@ -303,6 +310,12 @@ def is_active(parameter: Parameter, *scopes: Mapping[str, Any]) -> bool:
 
 
 _INACTIVE = object()
+
+
+def _usual(parameter: Leaf, *, otherwise: Scalar) -> Scalar:
+    """Return what training takes that lacks such a parameter, where the parameter has that value."""
+    value = TRAINING_DEFAULTS.get(parameter.name)
+    return value if value is not None and parameter.contains(value) else otherwise
 
 
 def on_grid(low: float, index: int, step: float) -> float:

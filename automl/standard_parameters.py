@@ -1,7 +1,7 @@
 """The parameters that the trainer reads: optimizer, learning rate and its schedule, weight decay, batch size.
 
-A space may use all, some or none of them; `automl.training.assemble` has a default for each that is missing. Besides
-these the trainer reads `epochs`, which a space may define to lower the cap of the search, `loss`, `label_smoothing`,
+A space may use all, some or none of them; `TRAINING_DEFAULTS` has what is taken for each that is missing. Besides these
+the trainer reads `epochs`, which a space may define to lower the cap of the search, `loss`, `label_smoothing`,
 `gradient_clip` and `dtype_policy`.
 """
 

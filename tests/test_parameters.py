@@ -96,6 +96,14 @@ def test_a_value_has_one_canonical_form(parameter: Int | Float | Choice, value: 
         (Choice("c", ["relu", None], default=None), None),
         (Repeat("layers", 2, 4, [Int("n", 1, 2)]), 2),
         (Repeat("layers", 2, 4, [Int("n", 1, 2)], default=4), 4),
+        (Choice("optimizer", ["sgd", "rmsprop", "adam"]), "adam"),
+        (Choice("optimizer", ["sgd", "rmsprop"]), "sgd"),
+        (Choice("optimizer", ["sgd", "adam"], default="sgd"), "sgd"),
+        (Choice("batch_size", [32, 64, 128]), 64),
+        (Choice("batch_size", [32, 128]), 32),
+        (Float("learning_rate", 1e-5, 1e-1, log=True), 1e-3),
+        (Float("learning_rate", 0.25, 0.75), 0.5),
+        (Int("batch_size", 16, 256, step=16), 64),
     ],
 )
 def test_defaults(parameter: Parameter, expected: object) -> None:

@@ -317,7 +317,7 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
 def test_the_table_has_a_row_for_every_parameter() -> None:
     assert EVERYTHING.table() == [
         {"name": "optimizer", "range": "adam | sgd", "default": "adam", "when": ""},
-        {"name": "momentum", "range": "0..0.9", "default": "0.45", "when": "optimizer = sgd"},
+        {"name": "momentum", "range": "0..0.9", "default": "0", "when": "optimizer = sgd"},
         {"name": "hidden", "range": "0..3 times", "default": "1", "when": ""},
         {"name": "hidden.units", "range": "8..64 log", "default": "23", "when": ""},
         {"name": "hidden.norm", "range": "False | True", "default": "False", "when": ""},

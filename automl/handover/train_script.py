@@ -18,7 +18,8 @@ from automl.handover.architecture import ModelWriter, as_function, is_partly_fro
 from automl.handover.expressions import CannotWriteError, Writer, text
 from automl.records import Config
 from automl.study_record import StudyRecord
-from automl.training.assemble import DEFAULT_BATCH_SIZE, assemble
+from automl.training.assemble import assemble
+from automl.training_defaults import training_value
 
 TEMPLATES = Path(__file__).parent / "templates"
 VALUES_FILE = "values.json"
@@ -128,7 +129,7 @@ def _training(network: Any, record: StudyRecord, writer: Writer) -> dict[str, An
 
     assert record.best is not None
     config, spec = record.best.config, record.dataset
-    batch_size = int(config.get("batch_size", DEFAULT_BATCH_SIZE))
+    batch_size = int(training_value(config, "batch_size"))
     epochs = _epochs(record, config)
     steps = max(1, epochs * math.ceil(spec.train_rows / batch_size))
     compiled = assemble(lambda _config, _spec: network, config, spec, total_steps=steps)

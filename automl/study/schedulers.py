@@ -40,8 +40,8 @@ class NoScheduler:
 class AshaScheduler:
     """Asynchronous successive halving, in its stopping form.
 
-    A trial that reaches a rung goes on only if it is among the best 1/`reduction` of all that reached the rung so far.
-    The first few at a rung always go on, since there is nothing to compare them with.
+    A trial that reaches a rung goes on only if it is among the best 1/`reduction` of all that reached the rung so far;
+    as long as they are too few for that, only if it is the best of them. So the first at a rung goes on.
 
     Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, section 3; the stopping form
     is that of its section 3.3 as Ray Tune and Syne Tune have it.
@@ -71,9 +71,8 @@ class AshaScheduler:
             return Decision.CONTINUE
         losses = self._losses[epoch]
         bisect.insort(losses, loss)
-        if len(losses) <= self._reduction:
-            return Decision.CONTINUE
-        return Decision.CONTINUE if loss <= losses[len(losses) // self._reduction - 1] else Decision.STOP
+        kept = max(1, len(losses) // self._reduction)
+        return Decision.CONTINUE if loss <= losses[kept - 1] else Decision.STOP
 
 
 class HyperbandScheduler:

@@ -19,11 +19,10 @@ from automl.standard_parameters import DTYPE_POLICIES
 from automl.training import replicas
 from automl.training.failures import TrialFailure, as_failure, invalid_model
 from automl.training.losses import make_losses
+from automl.training_defaults import training_value
 
-_DEFAULT_LEARNING_RATE = 1e-3
 _EXPONENTIAL_END = 0.01  # fraction of the learning rate that is left at the epoch cap
 _INVERSE_TIME_DECAY = 9.0  # the rate ends at 1 / (1 + 9): a tenth
-DEFAULT_BATCH_SIZE = 64
 
 
 def assemble(build: Build, config: Config, spec: DatasetSpec, *, total_steps: int) -> Any:
@@ -134,20 +133,15 @@ def make_optimizer(config: Config, total_steps: Any, *, sgd: Any = None) -> Any:
         "rmsprop": keras.optimizers.RMSprop,
         "adagrad": keras.optimizers.Adagrad,
     }
-    name = config.get("optimizer", "adam")
+    name = training_value(config, "optimizer")
     if name not in known:
         raise invalid_model(f"unknown optimizer {name!r}; known: {', '.join(known)}")
     arguments = {"weight_decay": config["weight_decay"]} if "weight_decay" in config else {}
     if "gradient_clip" in config:
         arguments["clipnorm"] = config["gradient_clip"]
     if name == "sgd":
-        arguments |= {"momentum": config.get("momentum", 0.0), "nesterov": config.get("nesterov", False)}
+        arguments |= {name: training_value(config, name) for name in ("momentum", "nesterov")}
     return known[name](_learning_rate(config, total_steps), **arguments)
-
-
-def learning_rate_of(config: Config) -> Any:
-    """Return the rate with which a config's training begins."""
-    return config.get("learning_rate", _DEFAULT_LEARNING_RATE)
 
 
 def _constant(rate: Any) -> Any:
@@ -165,8 +159,8 @@ def _learning_rate(config: Config, total_steps: Any) -> Any:
     import keras
 
     schedules = keras.optimizers.schedules
-    rate = learning_rate_of(config)
-    match config.get("learning_rate_schedule", "constant"):
+    rate = training_value(config, "learning_rate")
+    match training_value(config, "learning_rate_schedule"):
         case "constant":
             return rate if isinstance(rate, float) else _constant(rate)
         case "cosine":
@@ -194,8 +188,7 @@ def build_model(build: Build, config: Config, seed: int, spec: DatasetSpec, epoc
 
 def steps_until_cap(config: Config, rows: int, epochs: int) -> int:
     """Return the optimizer steps of so many epochs of so many rows."""
-    batch_size = config.get("batch_size", DEFAULT_BATCH_SIZE)
-    return max(1, epochs * math.ceil(rows / int(batch_size)))
+    return max(1, epochs * math.ceil(rows / int(training_value(config, "batch_size"))))
 
 
 def build_network(build: Build, config: Config, seed: int, spec: DatasetSpec) -> Any:

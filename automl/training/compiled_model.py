@@ -13,13 +13,14 @@ import numpy as np
 
 from automl.data import PreparedDataset, Split
 from automl.search_space import Build
-from automl.training.assemble import DEFAULT_BATCH_SIZE, build_network, steps_until_cap
+from automl.training.assemble import build_network, steps_until_cap
 from automl.training.graphs import Graphs
 from automl.training.job import TrialJob
 from automl.training.loop import Evaluator, Sweep, TrainingLoop
 from automl.training.metrics import Array, score
 from automl.training.rows import Rows, open_rows
 from automl.training.weights import save_weights
+from automl.training_defaults import training_value
 
 
 class CompiledModel:
@@ -68,7 +69,7 @@ class CompiledModel:
 
     def trace(self, shared: MutableMapping[str, Rows]) -> None:
         """Open the rows, once for all folds that share them, and trace the epoch."""
-        batch_size = self._job.config.get("batch_size", DEFAULT_BATCH_SIZE)
+        batch_size = training_value(self._job.config, "batch_size")
         graph = self._graph
         self._loop = TrainingLoop(
             graph.model,

@@ -22,13 +22,14 @@ from automl.errors import SpaceError
 from automl.records import FailureReason
 from automl.search_space import Build
 from automl.training import replicas
-from automl.training.assemble import DEFAULT_BATCH_SIZE, build_model, steps_until_cap
+from automl.training.assemble import build_model, steps_until_cap
 from automl.training.failures import TrialFailure, as_failure
 from automl.training.fit_steps import WORTHWHILE_STEPS, predicting_by_one, steps_at_once, steps_by_timing
 from automl.training.job import TrialJob
 from automl.training.metrics import Array, score
 from automl.training.rows import Rows
 from automl.training.weights import save_weights
+from automl.training_defaults import training_value
 
 Fit: TypeAlias = Callable[..., Any]
 
@@ -133,7 +134,7 @@ class FitModel:
 
     @property
     def _batch_size(self) -> int:
-        return int(self._job.config.get("batch_size", DEFAULT_BATCH_SIZE))
+        return int(training_value(self._job.config, "batch_size"))
 
     def _metrics(self, logs: Mapping[str, float]) -> dict[str, float]:
         scored = self._scored(self._validation, "val_", logs)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from automl.records import Config
-from automl.training.assemble import learning_rate_of, make_optimizer
+from automl.training.assemble import make_optimizer
+from automl.training_defaults import training_value
 
 Numbers: TypeAlias = Mapping[str, float]
 
@@ -26,8 +27,8 @@ class Cell:
 
 def numbers_of(network: Any, config: Config, total_steps: int) -> dict[str, float]:
     """Return the numbers of a network that is not compiled, and of its training, by name."""
-    numbers = {"learning_rate": learning_rate_of(config), "total_steps": float(total_steps)}
-    if config.get("optimizer") == "sgd" and config.get("momentum", 0.0):
+    numbers = {"learning_rate": training_value(config, "learning_rate"), "total_steps": float(total_steps)}
+    if training_value(config, "optimizer") == "sgd" and training_value(config, "momentum"):
         numbers["momentum"] = float(config["momentum"])
     if config.get("weight_decay") is not None:
         numbers["weight_decay"] = float(config["weight_decay"])

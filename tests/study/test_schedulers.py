@@ -33,8 +33,8 @@ def test_asha_places_its_rungs_below_the_cap(cap: int, rungs: tuple[int, ...]) -
 
 def test_asha_keeps_the_best_third_of_a_rung() -> None:
     scheduler = AshaScheduler(27)
-    first_three = _decisions(scheduler, [0.9, 0.8, 0.7], epoch=3)
-    assert first_three == [CONTINUE, CONTINUE, CONTINUE]  # nothing to compare them with
+    first_three = _decisions(scheduler, [0.8, 0.9, 0.7], epoch=3)
+    assert first_three == [CONTINUE, STOP, CONTINUE]  # too few for a third of them: the best so far goes on
     assert scheduler.report(3, 3, 0.6) is CONTINUE  # best of 4: 1 may go on
     assert scheduler.report(4, 3, 0.65) is STOP  # second of 5: 1 may go on
     assert scheduler.report(5, 3, 0.65) is CONTINUE  # second of 6: 2 may go on, and a tie goes on

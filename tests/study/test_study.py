@@ -392,7 +392,7 @@ def test_a_minimised_objective_is_stopped_when_it_is_large(create: Create) -> No
         study.report(_ask(study).number, EpochReport(epoch=1, metrics={"val_loss": loss}, seconds=1.0))
         for loss in (0.1, 0.2, 0.3, 0.4, 0.05)
     ]
-    assert decisions == [CONTINUE, CONTINUE, CONTINUE, STOP, CONTINUE]
+    assert decisions == [CONTINUE, STOP, STOP, STOP, CONTINUE]
 
 
 def test_another_space_is_refused_and_another_default_is_not(create: Create, folder: Path) -> None:
