@@ -224,7 +224,7 @@ class _StudyScheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._clients = clients
         self._room = room
-        self._place: Any = None
+        self._place: Any = None  # of the first trial that ended
         self._actors: dict[str, Any] = {}  # by the trial that runs in it
         self._opened: set[Any] = set()
 
@@ -243,7 +243,7 @@ class _StudyScheduler(FIFOScheduler):
         trial.metric_n_steps.clear()
         trial.last_result.clear()  # Tune then takes the actor's first answer in its place, and need not keep that
         self._place = self._place or trial.storage
-        trial.set_storage(self._place)  # it wrote nothing to its own
+        trial.set_storage(self._place)  # nobody looks into its own any more
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         self._opened.discard(self._actors.pop(trial.trial_id, None))
