@@ -141,7 +141,7 @@ def test_of_a_trial_that_has_ended_little_is_kept(prepared_folder: Path, tmp_pat
     held = []
     try:
         executor.start()
-        executor.prepare(prepared_folder, SPACE.build)
+        executor.prepare(prepared_folder, make_build())
         for _ in range(3):
             for number in range(100):
                 finish(executor, make_job(number, epochs=EPOCHS, config=config))
