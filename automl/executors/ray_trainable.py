@@ -97,7 +97,7 @@ class TrialSlot(tune.Trainable):
         except Exception as error:  # noqa: BLE001 - it goes to the driver
             return {"done": True, "said": [error]}
         has_ended = not happened.events or any(isinstance(event, Ended) for event in happened.events)
-        return {"done": has_ended, "said": [happened]}
+        return {"said": [happened], **({"done": True} if has_ended else {})}
 
     def get_auto_filled_metrics(self, *arguments: Any, **options: Any) -> Result:
         """Return nothing: Tune would keep statistics of it for every trial."""

@@ -267,7 +267,7 @@ class RayExecutor:
 
     def _offer(self, run: Run) -> None:
         assert self._tuner is not None
-        self._tuner.offer(Offer(number=run.number, config=run.job.config, is_over=lambda: run.number not in self._runs))
+        self._tuner.offer(Offer(number=run.number, is_over=lambda: run.number not in self._runs))
         self._make_room()
 
     def _make_room(self) -> None:

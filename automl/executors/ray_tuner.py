@@ -22,7 +22,6 @@ from automl.executors.inbox import Inbox
 from automl.executors.ray_cluster import environment, own_folder
 from automl.executors.ray_slot import Happened, SlotPlan
 from automl.executors.ray_trainable import TrialSlot
-from automl.records import Config
 
 LOST_SLOTS = 3  # slots that a trial may be lost with, before it is taken for the cause
 
@@ -45,12 +44,10 @@ class Offer:
 
     Attributes:
         number: Tells it from all others of this Tuner, from 1.
-        config: What is tried, for Tune's own records.
         is_over: Says whether it has ended before it began.
     """
 
     number: int
-    config: Config
     is_over: Callable[[], bool]
 
 
@@ -142,13 +139,12 @@ class TunerThread:
                 self._hear(Broken(error))
 
     def _tuner(self, folder: Path) -> tune.Tuner:
-        room = tune.PlacementGroupFactory([self._demand], strategy="SPREAD")
         clients = _Clients(self._offers, self._is_ending, self._plan, self._hear)
         return tune.Tuner(
-            tune.with_resources(TrialSlot, room),
+            TrialSlot,
             tune_config=tune.TuneConfig(
                 search_alg=_StudySearcher(clients),
-                scheduler=_StudyScheduler(clients),
+                scheduler=_StudyScheduler(clients, tune.PlacementGroupFactory([self._demand], strategy="SPREAD")),
                 num_samples=-1,
                 max_concurrent_trials=self._slots,
                 reuse_actors=True,
@@ -193,7 +189,7 @@ class _StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any]:
         offer = self._next()
         self._runs[trial_id] = offer.number if offer else _IDLE
-        return {"run": self._runs[trial_id], "config": dict(offer.config) if offer else {}}
+        return {"run": self._runs[trial_id]}  # no more: Tune copies what it gets here, and keeps it
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         run = self._runs.pop(trial_id)
@@ -220,13 +216,21 @@ class _StudyScheduler(FIFOScheduler):
 
     The study's decision goes to the slot as an order, other than by what `on_trial_result` returns: Tune's STOP would
     lose how the trial ended, and to wait here would hold up all other trials.
+
+    Tune keeps every trial to its end, so that this leaves of each what Tune itself needs, and no more.
     """
 
-    def __init__(self, clients: _Clients) -> None:
+    def __init__(self, clients: _Clients, room: tune.PlacementGroupFactory) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._clients = clients
+        self._room = room
+        self._place: Any = None  # of the first trial that ended
         self._actors: dict[str, Any] = {}  # by the trial that runs in it
         self._opened: set[Any] = set()
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Say what a trial asks for, in one object for all."""
+        trial.update_resources(self._room)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         self._pass_on(trial, result)
@@ -235,6 +239,11 @@ class _StudyScheduler(FIFOScheduler):
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         self._pass_on(trial, result)
         self._actors.pop(trial.trial_id, None)
+        trial.metric_analysis.clear()
+        trial.metric_n_steps.clear()
+        trial.last_result.clear()  # Tune then takes the actor's first answer in its place, and need not keep that
+        self._place = self._place or trial.storage
+        trial.set_storage(self._place)  # nobody looks into its own any more
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         self._opened.discard(self._actors.pop(trial.trial_id, None))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from sys import intern
 from typing import Any, Self
 
 import optuna
@@ -284,6 +285,8 @@ class Study:
 
     def report(self, number: int, report: EpochReport) -> Decision:
         """Keep an epoch of a running trial, and decide whether it goes on."""
+        # The names come from another process with every report, and are the same each time.
+        report = replace(report, metrics={intern(name): value for name, value in report.metrics.items()})
         record = self._trials[number]
         known = {one.epoch for one in record.epochs}
         epochs = [*(one for one in record.epochs if one.epoch != report.epoch), report]

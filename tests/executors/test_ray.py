@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ from automl.executors.ray_request import RayRequest
 from automl.executors.ray_slot import SlotPlan
 from automl.executors.ray_tune import RayExecutor
 from automl.records import FailureReason, TrialState
+from benchmarks.simulated import EPOCHS, SPACE, simulated_slot
 
 MakeRay = Callable[[], RayExecutor]
 
@@ -128,6 +131,25 @@ class TestRayExecutor(ExecutorContract):
         events = wait_until(executor, lambda _: not executor.running)
         assert epochs_of(events) == []
         assert result_of(events).state is TrialState.PRUNED
+
+
+def test_of_a_trial_that_has_ended_little_is_kept(prepared_folder: Path, tmp_path: Path) -> None:
+    """Tune keeps every trial to its end; what this process holds is counted in Python's blocks of memory."""
+    request = RayRequest(workers=1, gpus_per_trial=0)
+    executor = RayExecutor(request, log_path=tmp_path / "workers.log", make_executor=simulated_slot)
+    config = SPACE.default_config()
+    held = []
+    try:
+        executor.start()
+        executor.prepare(prepared_folder, make_build())
+        for _ in range(3):
+            for number in range(100):
+                finish(executor, make_job(number, epochs=EPOCHS, config=config))
+            gc.collect()
+            held.append(sys.getallocatedblocks())
+    finally:
+        executor.close()
+    assert (held[2] - held[1]) / 100 < 50  # it is 32, and was 112 with a config and statistics of each
 
 
 def test_workers_that_always_die_before_they_are_ready_are_not_started_for_ever(

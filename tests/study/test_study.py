@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,15 @@ def test_a_trial_is_asked_reported_and_told(create: Create) -> None:
     assert (told.value, told.best_epoch, told.state, told.reason) == (0.8, 2, TrialState.COMPLETE, "epochs")
     assert (told.parameter_count, told.seconds) == (7, 3.5)
     assert (study.counted, study.failed) == (1, 0)
+
+
+def test_epochs_that_come_from_other_processes_share_the_names_of_metrics(create: Create) -> None:
+    study = create()
+    number = _ask(study).number
+    for report in (epoch(1, 0.5), epoch(2, 0.8)):
+        study.report(number, pickle.loads(pickle.dumps(report)))
+    first, second = (list(one.metrics) for one in study.record.trials[number].epochs)
+    assert [id(name) for name in first] == [id(name) for name in second]
 
 
 def test_an_epoch_that_a_full_disk_does_not_take_is_not_known(create: Create, folder: Path) -> None:
